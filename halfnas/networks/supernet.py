@@ -1,0 +1,126 @@
+"""The supernet: a network whose every edge is the mixture of its kept candidates.
+
+Eq. 1 of arXiv 2505.13586, with I the indicator of the kept candidates:
+
+    Mix(x) = sum_o I(o) exp(alpha_o) o(x) / sum_o' I(o') exp(alpha_o')
+
+Candidates with I(o) = 0 are not built at all, so the softmax simply runs over the kept ones. With edge normalisation
+(PC-DARTS, arXiv 1907.05737) a node is the sum of its edges weighted by softmax(beta) over the edges into that node.
+
+Architecture parameters are shared by all cells of a kind: `alpha[kind]` is one flat vector of the kept candidates,
+edge after edge; `beta[kind]` has one entry an edge.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from halfnas.networks.macro import MacroNetwork
+from halfnas.spaces import CellKind, CellPlan, Genotype, Mask, SearchSpace, discretize
+
+#: Standard deviation of the initial alpha and beta (quark0/darts, cnn/model_search.py).
+ARCHITECTURE_INIT_STD = 1e-3
+
+
+class Mixing(NamedTuple):
+    """The weights of one kind of cell.
+
+    Attributes:
+        operations: one vector an edge, over its kept candidates.
+        edges: weight of every edge in its node, [E]; None for a plain sum.
+    """
+
+    operations: tuple[Tensor, ...]
+    edges: Tensor | None
+
+
+class Supernet(MacroNetwork):
+    """All architectures that a mask leaves, as one network. See `build_supernet` for its options."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        mask: Mask,
+        cell: "type[nn.Module]",
+        *,
+        partial_channels: int,
+        edge_normalization: bool,
+    ) -> None:
+        space.check_partial_channels(partial_channels)
+        mask = mask.ordered(space)
+
+        def make_cell(plan: CellPlan, kind: CellKind) -> nn.Module:
+            return cell(space, plan, kind, mask.kept[plan.kind], partial_channels)
+
+        super().__init__(space, space.skeleton(search=True), make_cell)
+        self.mask = mask
+        self.alpha = nn.ParameterDict({kind: _small(sum(map(len, edges))) for kind, edges in mask.kept.items()})
+        self.beta = nn.ParameterDict(
+            {kind: _small(len(edges)) for kind, edges in mask.kept.items() if edge_normalization}
+        )
+
+    def forward(self, images: Tensor, mixing: Mapping[str, Mixing] | None = None) -> Tensor:
+        """Images [B, C, H, W] -> logits [B, num_classes].
+
+        Args:
+            mixing: weights to use in place of `self.mixing()`, for methods with a relaxation of their own.
+        """
+        mixing = self.mixing() if mixing is None else mixing
+        states = self.stem(images)
+        for layer, kind in zip(self.layers, self.layer_kinds, strict=True):
+            output = layer(states[-1]) if kind is None else layer(*states, mixing=mixing[kind])
+            states = (*states[1:], output)
+        return self.head(states[-1])
+
+    def mixing(self) -> dict[str, Mixing]:
+        """The softmax relaxation of every kind of cell."""
+        return {
+            kind: Mixing(
+                tuple(torch.softmax(alpha_O, dim=0) for alpha_O in self.edge_alphas(kind)),
+                self._edge_weights(kind) if kind in self.beta else None,
+            )
+            for kind in self.alpha
+        }
+
+    def edge_alphas(self, kind: str) -> tuple[Tensor, ...]:
+        """Alpha of every edge, a vector over its kept candidates."""
+        return self.alpha[kind].split([len(edge) for edge in self.mask.kept[kind]])
+
+    def _edge_weights(self, kind: str) -> Tensor:
+        cell = self.space.kinds[kind]
+        sizes = [len(cell.edges_into(node)) for node in cell.nodes]
+        return torch.cat([torch.softmax(part, dim=0) for part in self.beta[kind].split(sizes)])
+
+    @torch.no_grad()
+    def strengths(self) -> dict[str, list[dict[str, float]]]:
+        """Kind -> for each edge {operation: mixing weight times edge weight}, what discretisation compares."""
+        strengths = {}
+        for kind, (operations, edges) in self.mixing().items():
+            scale = [1.0] * len(operations) if edges is None else edges.tolist()
+            strengths[kind] = [
+                {
+                    name: weight * scale[e]
+                    for name, weight in zip(self.mask.kept[kind][e], weights.tolist(), strict=True)
+                }
+                for e, weights in enumerate(operations)
+            ]
+        return strengths
+
+    def genotype(self) -> Genotype:
+        """The architecture that the present weights favour."""
+        return discretize(self.space, self.strengths())
+
+    def architecture_parameters(self) -> list[nn.Parameter]:
+        """Alpha of every kind, then beta where edges are normalised."""
+        return [*self.alpha.values(), *self.beta.values()]
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """Everything else."""
+        architecture = {id(parameter) for parameter in self.architecture_parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in architecture]
+
+
+def _small(size: int) -> nn.Parameter:
+    return nn.Parameter(ARCHITECTURE_INIT_STD * torch.randn(size))

@@ -1,0 +1,113 @@
+"""A genotype: one architecture of a space, as an immutable value and as a small JSON file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from halfnas.files import read_json, write_json
+
+FORMAT = 1
+
+#: (operation, source state)
+Gene = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """One discrete cell of every kind.
+
+    Attributes:
+        space: name of the space it belongs to.
+        cells: kind -> genes in the order of the nodes they feed; within a node in the order of strength.
+        outputs: kind -> states that are concatenated to the cell's output, where the space lets them vary.
+
+    `genotype.normal` is short for `genotype.cells["normal"]`, `genotype.normal_concat` for `outputs["normal"]`.
+    """
+
+    space: str
+    cells: Mapping[str, tuple[Gene, ...]]
+    outputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        cells = {kind: tuple((str(name), int(source)) for name, source in genes) for kind, genes in self.cells.items()}
+        outputs = {kind: tuple(int(state) for state in states) for kind, states in self.outputs.items()}
+        object.__setattr__(self, "cells", MappingProxyType(cells))
+        object.__setattr__(self, "outputs", MappingProxyType(outputs))
+
+    def __hash__(self) -> int:
+        return hash((self.space, *sorted(self.cells.items()), *sorted(self.outputs.items())))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Genotype, (self.space, dict(self.cells), dict(self.outputs))
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_"):
+            if name in self.cells:
+                return self.cells[name]
+            if name.removesuffix("_concat") in self.outputs:
+                return self.outputs[name.removesuffix("_concat")]
+        raise AttributeError(f"Genotype of space {self.__dict__.get('space')!r} has no {name!r}")
+
+    def count(self, operation: str, kind: str) -> int:
+        """How often `operation` stands in the cell of that kind."""
+        return sum(name == operation for name, _ in self.cells[kind])
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's content (DESIGN, files of a run)."""
+        content: dict[str, Any] = {"format": FORMAT, "space": self.space}
+        for kind, genes in self.cells.items():
+            content[kind] = [list(gene) for gene in genes]
+            if kind in self.outputs:
+                content[f"{kind}_concat"] = list(self.outputs[kind])
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], source: str = "genotype") -> "Genotype":
+        """Build from a file's content; `source` names it in errors. The space's own rules are checked by the space."""
+        if content.get("format") != FORMAT:
+            raise ValueError(f"{source}: `format` must be {FORMAT}, got {content.get('format')!r}")
+        if not isinstance(content.get("space"), str):
+            raise ValueError(f"{source}: `space` must name a search space, got {content.get('space')!r}")
+        cells: dict[str, tuple[Gene, ...]] = {}
+        outputs: dict[str, tuple[int, ...]] = {}
+        for key, value in content.items():
+            if key in ("format", "space"):
+                continue
+            if key.endswith("_concat"):
+                if not isinstance(value, list) or not all(_is_index(state) for state in value):
+                    raise ValueError(f"{source}: `{key}` must be a list of states such as [2, 3, 4, 5], got {value!r}")
+                outputs[key.removesuffix("_concat")] = tuple(value)
+                continue
+            if not isinstance(value, list) or not all(_is_gene(gene) for gene in value):
+                raise ValueError(
+                    f'{source}: `{key}` must be a list of pairs such as ["sep_conv_3x3", 0], got {value!r}'
+                )
+            cells[key] = tuple((name, state) for name, state in value)
+        if not cells:
+            raise ValueError(f"{source}: no cell in it")
+        if stray := sorted(set(outputs) - set(cells)):
+            raise ValueError(f"{source}: `{stray[0]}_concat` without `{stray[0]}`")
+        return cls(content["space"], cells, outputs)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a genotype.json, whole or not at all."""
+        return write_json(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Genotype":
+        """Read a genotype.json.
+
+        Raises:
+            ValueError: absent, truncated or malformed; the message says which key and what is expected.
+        """
+        return cls.from_json(read_json(path), str(path))
+
+
+def _is_index(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_gene(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and _is_index(value[1])

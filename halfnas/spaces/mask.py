@@ -1,0 +1,222 @@
+"""A mask: which candidates of a space are kept, as an immutable value and as a small JSON file."""
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from halfnas.files import read_json, write_json
+from halfnas.spaces.space import NONE, SearchSpace
+
+FORMAT = 1
+
+#: kind -> one tuple of operation names an edge
+Kept = Mapping[str, tuple[tuple[str, ...], ...]]
+#: kind -> one {operation: score or None} an edge
+Importance = Mapping[str, Sequence[Mapping[str, float | None]]]
+
+
+def check_ratio(ratio: object) -> float:
+    """Return `ratio` as a float, or raise ValueError where it is not a number in (0, 1]."""
+    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio <= 1:
+        raise ValueError(
+            f"`ratio` must be a number in (0, 1], got {ratio!r}; it is the fraction of candidates kept, e.g. ratio=0.5"
+        )
+    return float(ratio)
+
+
+def num_kept(ratio: float, num_candidates: int) -> int:
+    """How many of an edge's candidates a ratio keeps: max(1, floor(ratio * n + 1/2)), so halves round up."""
+    return max(1, math.floor(check_ratio(ratio) * num_candidates + 0.5))
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The kept candidates of every edge of every kind of cell (the indicator I of Eq. 1 of arXiv 2505.13586).
+
+    Attributes:
+        space: name of the space.
+        kept: kind -> one tuple of operation names an edge, in the order of the space's candidates.
+        ratio: the fraction asked for; what was kept is `kept_fraction(space)`.
+        pruner, seed: what made it.
+        importance: the score of each candidate when it was last scored, where the pruner gives one.
+    """
+
+    space: str
+    kept: Kept
+    ratio: float = 1.0
+    pruner: str = NONE
+    seed: int = 0
+    importance: Importance | None = None
+
+    def __post_init__(self) -> None:
+        check_ratio(self.ratio)
+        kept = {kind: tuple(tuple(edge) for edge in edges) for kind, edges in self.kept.items()}
+        for kind, edges in kept.items():
+            for number, edge in enumerate(edges):
+                where = f"edge {number} of cell {kind!r}"
+                if not edge:
+                    raise ValueError(f"{where} keeps no candidate; every edge must keep at least one besides {NONE!r}")
+                if set(edge) == {NONE}:
+                    raise ValueError(f"{where} keeps only {NONE!r}; every edge must keep at least one other operation")
+                if len(set(edge)) != len(edge):
+                    raise ValueError(f"{where} names a candidate twice: {', '.join(edge)}")
+        object.__setattr__(self, "kept", MappingProxyType(kept))
+        if self.importance is not None:
+            frozen = {kind: tuple(MappingProxyType(dict(e)) for e in edges) for kind, edges in self.importance.items()}
+            object.__setattr__(self, "importance", MappingProxyType(frozen))
+
+    def __hash__(self) -> int:
+        return hash((self.space, self.ratio, self.pruner, self.seed, *sorted(self.kept.items())))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        scores = self.importance and {kind: [dict(e) for e in edges] for kind, edges in self.importance.items()}
+        return Mask, (self.space, dict(self.kept), self.ratio, self.pruner, self.seed, scores)
+
+    @classmethod
+    def full(cls, space: SearchSpace) -> "Mask":
+        """Everything is kept."""
+        return cls(space.name, {kind: space.candidates(kind) for kind in space.kinds})
+
+    @classmethod
+    def random(cls, space: SearchSpace, ratio: float, seed: int) -> "Mask":
+        """Every edge keeps a uniformly drawn subset of the size that `ratio` gives, not `none` alone.
+
+        Drawn with Python's Mersenne Twister, so that a seed means the same mask on every machine.
+        """
+        draw = random.Random(seed)
+        kept = {}
+        for kind in space.kinds:
+            edges = []
+            for candidates in space.candidates(kind):
+                size = num_kept(ratio, len(candidates))
+                chosen = draw.sample(candidates, size)
+                while set(chosen) == {NONE}:
+                    chosen = draw.sample(candidates, size)
+                edges.append(tuple(name for name in candidates if name in chosen))
+            kept[kind] = tuple(edges)
+        return cls(space.name, kept, ratio, "random", seed)
+
+    def without(self, kind: str, edge: int, operation: str) -> "Mask":
+        """The same mask with one candidate fewer."""
+        edges = list(self.kept[kind])
+        if operation not in edges[edge]:
+            raise ValueError(f"edge {edge} of cell {kind!r} does not keep {operation!r}: {', '.join(edges[edge])}")
+        edges[edge] = tuple(name for name in edges[edge] if name != operation)
+        return replace(self, kept={**self.kept, kind: tuple(edges)})
+
+    def removable(self, kind: str, edge: int) -> tuple[str, ...]:
+        """The candidates of an edge that may be removed next: not the last one besides `none`."""
+        names = self.kept[kind][edge]
+        others = [name for name in names if name != NONE]
+        return tuple(name for name in names if name == NONE or len(others) > 1)
+
+    def kept_fraction(self, space: SearchSpace) -> float:
+        """Kept candidates over all candidates of the space."""
+        kept = sum(len(edge) for edges in self.kept.values() for edge in edges)
+        return kept / sum(len(edge) for kind in space.kinds for edge in space.candidates(kind))
+
+    def check(self, space: SearchSpace) -> None:
+        """Raise ValueError where this is not a mask of `space`."""
+        if self.space != space.name:
+            raise ValueError(f"the mask belongs to space {self.space!r}, not to {space.name!r}")
+        if set(self.kept) != set(space.kinds):
+            raise ValueError(f"the mask has cells {sorted(self.kept)}, space {space.name} has {sorted(space.kinds)}")
+        for kind, edges in self.kept.items():
+            candidates = space.candidates(kind)
+            if len(edges) != len(candidates):
+                raise ValueError(f"cell {kind!r} has {len(candidates)} edges, the mask has {len(edges)}")
+            for number, (names, known) in enumerate(zip(edges, candidates, strict=True)):
+                if unknown := [name for name in names if name not in known]:
+                    raise ValueError(
+                        f"edge {number} of cell {kind!r}: unknown operation {unknown[0]!r}; known: {', '.join(known)}"
+                    )
+
+    def ordered(self, space: SearchSpace) -> "Mask":
+        """The same mask with every edge in the order of the space's candidates; checked against the space."""
+        self.check(space)
+        kept = {
+            kind: tuple(
+                tuple(name for name in candidates if name in edge)
+                for candidates, edge in zip(space.candidates(kind), self.kept[kind], strict=True)
+            )
+            for kind in space.kinds
+        }
+        return replace(self, kept=kept)
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's content (DESIGN, files of a run)."""
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "space": self.space,
+            "ratio": self.ratio,
+            "pruner": self.pruner,
+            "seed": self.seed,
+            "kept": {kind: [list(edge) for edge in edges] for kind, edges in self.kept.items()},
+            "importance": None,
+        }
+        if self.importance is not None:
+            content["importance"] = {
+                kind: [{name: _finite(score) for name, score in edge.items()} for edge in edges]
+                for kind, edges in self.importance.items()
+            }
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], source: str = "mask") -> "Mask":
+        """Build from a file's content; `source` names it in errors. `check` compares it with a space."""
+        if content.get("format") != FORMAT:
+            raise ValueError(f"{source}: `format` must be {FORMAT}, got {content.get('format')!r}")
+        if not isinstance(content.get("space"), str):
+            raise ValueError(f"{source}: `space` must name a search space, got {content.get('space')!r}")
+        kept = content.get("kept")
+        if not isinstance(kept, dict) or not kept or not all(_is_edges(edges) for edges in kept.values()):
+            raise ValueError(f"{source}: `kept` must give each kind of cell a list of operation names an edge")
+        importance = content.get("importance")
+        if importance is not None and not _is_importance(importance):
+            raise ValueError(f"{source}: `importance` must be null or give each edge an object of scores")
+        pruner, seed = content.get("pruner", NONE), content.get("seed", 0)
+        if not isinstance(pruner, str) or isinstance(seed, bool) or not isinstance(seed, int):
+            raise ValueError(f"{source}: `pruner` must be a name and `seed` an integer, got {pruner!r} and {seed!r}")
+        try:
+            return cls(content["space"], kept, check_ratio(content.get("ratio", 1.0)), pruner, seed, importance)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
+
+    def save(self, path: str | Path) -> Path:
+        """Write a mask.json, whole or not at all."""
+        return write_json(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Mask":
+        """Read a mask.json.
+
+        Raises:
+            ValueError: absent, truncated or malformed, or an edge without an operation besides `none`.
+        """
+        return cls.from_json(read_json(path), str(path))
+
+
+def _finite(score: float | None) -> float | None:
+    return score if score is not None and math.isfinite(score) else None
+
+
+def _is_edges(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(edge, Sequence) and not isinstance(edge, str) and all(isinstance(name, str) for name in edge)
+        for edge in value
+    )
+
+
+def _is_importance(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(edges, list)
+        and all(
+            isinstance(edge, dict) and all(score is None or isinstance(score, (int, float)) for score in edge.values())
+            for edge in edges
+        )
+        for edges in value.values()
+    )

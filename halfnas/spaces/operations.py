@@ -1,0 +1,102 @@
+"""The candidate operations of the DARTS space, and the fixed modules around them.
+
+Source: quark0/darts, cnn/operations.py and cnn/model_search.py (REFERENCE 1.1); described there for even image sizes.
+Odd sizes are rounded up everywhere, so that every operation of stride 2 agrees on ceil(size / 2).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+class Zero(nn.Module):
+    """`none`: zeros of the size that the other candidates give."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, :: self.stride, :: self.stride].mul(0.0)
+
+
+class ReLUConvBN(nn.Sequential):
+    """ReLU, 1x1 convolution, batch norm: brings a cell's input to the cell's channels."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, affine: bool) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False),
+            nn.BatchNorm2d(out_channels, affine=affine),
+        )
+
+
+class FactorizedReduce(nn.Module):
+    """Halve the resolution: two 1x1 convolutions of stride 2, the second on the image shifted by one pixel."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, affine: bool) -> None:
+        super().__init__()
+        if out_channels % 2:
+            raise ValueError(f"`out_channels` of FactorizedReduce must be even, got {out_channels}")
+        self.relu = nn.ReLU()
+        self.conv_1 = nn.Conv2d(in_channels, out_channels // 2, kernel_size=1, stride=2, bias=False)
+        self.conv_2 = nn.Conv2d(in_channels, out_channels // 2, kernel_size=1, stride=2, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(x)
+        height, width = x.shape[2:]
+        shifted = x[:, :, 1:, 1:]
+        if height % 2 or width % 2:  # the last pixel of an odd size has no neighbour: read zeros there
+            shifted = nn.functional.pad(shifted, (0, width % 2, 0, height % 2))
+        return self.bn(torch.cat([self.conv_1(x), self.conv_2(shifted)], dim=1))
+
+
+def _separable_block(channels: int, kernel_size: int, stride: int, dilation: int, affine: bool) -> list[nn.Module]:
+    padding = dilation * (kernel_size - 1) // 2
+    return [
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, kernel_size, stride, padding, dilation, groups=channels, bias=False),
+        nn.Conv2d(channels, channels, kernel_size=1, bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+    ]
+
+
+class SepConv(nn.Sequential):
+    """Two blocks of ReLU, depthwise and pointwise convolution, batch norm; the first one has the stride."""
+
+    def __init__(self, channels: int, kernel_size: int, stride: int, *, affine: bool) -> None:
+        super().__init__(
+            *_separable_block(channels, kernel_size, stride, 1, affine),
+            *_separable_block(channels, kernel_size, 1, 1, affine),
+        )
+
+
+class DilConv(nn.Sequential):
+    """One block of ReLU, depthwise convolution with dilation 2, pointwise convolution, batch norm."""
+
+    def __init__(self, channels: int, kernel_size: int, stride: int, *, affine: bool) -> None:
+        super().__init__(*_separable_block(channels, kernel_size, stride, 2, affine))
+
+
+def _pool(pool: nn.Module, channels: int, search: bool) -> nn.Module:
+    # In a supernet a pool is followed by a batch norm, so that its scale is that of the convolutions; not in the end.
+    return nn.Sequential(pool, nn.BatchNorm2d(channels, affine=False)) if search else pool
+
+
+#: name -> builder(channels, stride, search), in the order of DARTS, which decides ties.
+DARTS_OPERATIONS: dict[str, Callable[[int, int, bool], nn.Module]] = {
+    "none": lambda channels, stride, search: Zero(stride),
+    "max_pool_3x3": lambda channels, stride, search: _pool(nn.MaxPool2d(3, stride, padding=1), channels, search),
+    "avg_pool_3x3": lambda channels, stride, search: _pool(
+        nn.AvgPool2d(3, stride, padding=1, count_include_pad=False), channels, search
+    ),
+    "skip_connect": lambda channels, stride, search: (
+        nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine=not search)
+    ),
+    "sep_conv_3x3": lambda channels, stride, search: SepConv(channels, 3, stride, affine=not search),
+    "sep_conv_5x5": lambda channels, stride, search: SepConv(channels, 5, stride, affine=not search),
+    "dil_conv_3x3": lambda channels, stride, search: DilConv(channels, 3, stride, affine=not search),
+    "dil_conv_5x5": lambda channels, stride, search: DilConv(channels, 5, stride, affine=not search),
+}

@@ -1,0 +1,170 @@
+"""What a search space is: kinds of cell, their edges with candidate operations, and the skeleton they sit in."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from halfnas.spaces.genotype import Genotype
+
+#: The candidate that carries no signal. It takes part in the softmax but is never chosen.
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One place of choice: state `source` feeds state `target` through one of `candidates`.
+
+    The states of a cell are its inputs 0..num_inputs-1, then its nodes in order.
+    """
+
+    source: int
+    target: int
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CellKind:
+    """The graph that all cells of one kind share, and with it their architecture parameters.
+
+    Attributes:
+        num_inputs: how many of the last outputs of the network a cell reads.
+        edges: ordered by target, then source.
+        edges_per_node: how many incoming edges a node of the discrete cell keeps; None keeps all.
+        output: the states concatenated over channels to give the cell's output.
+    """
+
+    num_inputs: int
+    edges: tuple[Edge, ...]
+    edges_per_node: int | None
+    output: tuple[int, ...]
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The states that are computed, in order."""
+        return tuple(dict.fromkeys(edge.target for edge in self.edges))
+
+    def edges_into(self, node: int) -> tuple[int, ...]:
+        """Indices of the edges that end in `node`."""
+        return tuple(i for i, edge in enumerate(self.edges) if edge.target == node)
+
+    def genes_into(self, node: int) -> int:
+        """How many operations feed `node` in a discrete cell."""
+        incoming = len(self.edges_into(node))
+        return incoming if self.edges_per_node is None else min(self.edges_per_node, incoming)
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """Where one cell sits: its fixed modules, and the sizes of the operations to be put on its edges.
+
+    Attributes:
+        kind: key into `SearchSpace.kinds`.
+        channels: channels of every state inside the cell.
+        strides: one an edge.
+        preprocess: one module an input, bringing it to `channels` and to the cell's input resolution.
+    """
+
+    kind: str
+    channels: int
+    strides: tuple[int, ...]
+    preprocess: "tuple[nn.Module, ...]"
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The fixed part of a network, with the cells still to be filled in.
+
+    Attributes:
+        stem: images [B, C, H, W] -> tuple of the first `num_inputs` states.
+        layers: cells to build, and fixed modules (state -> state) between them.
+        head: last state -> logits [B, num_classes].
+        auxiliary_layer: index of the layer after which an auxiliary head may read, None for no such place.
+        auxiliary_head: state after that layer -> logits, training only.
+    """
+
+    stem: "nn.Module"
+    layers: "Sequence[CellPlan | nn.Module]"
+    head: "nn.Module"
+    auxiliary_layer: int | None = None
+    auxiliary_head: "nn.Module | None" = None
+
+
+class SearchSpace(ABC):
+    """A space of architectures. A new one is a subclass in a file of its own and a yaml in conf/space.
+
+    Attributes:
+        name: what mask and genotype files say under `space`, and the name of its yaml.
+    """
+
+    name: str
+
+    def __init__(self, *, num_classes: int, in_channels: int) -> None:
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+
+    @property
+    @abstractmethod
+    def kinds(self) -> Mapping[str, CellKind]:
+        """Kinds of cell, by name."""
+
+    @abstractmethod
+    def operation(self, name: str, channels: int, stride: int, *, search: bool) -> "nn.Module":
+        """Build one candidate, [B, channels, H, W] -> [B, channels, ceil(H/stride), ceil(W/stride)].
+
+        Args:
+            search: as it stands in a supernet (batch norms without affine parameters) or in a final network.
+        """
+
+    @abstractmethod
+    def skeleton(
+        self, *, search: bool, auxiliary: bool = False, outputs: Mapping[str, tuple[int, ...]] | None = None
+    ) -> Skeleton:
+        """Build the fixed modules.
+
+        Args:
+            search: see `operation`.
+            auxiliary: with the auxiliary head; a space that has none raises ValueError.
+            outputs: the states concatenated by each kind of cell, where a genotype differs from `kinds`.
+        """
+
+    def check_images(self, image_size: int, *, auxiliary: bool = False) -> None:  # noqa: B027 - any size may do
+        """Raise ValueError where square images of this size are too small for the network."""
+
+    def check_partial_channels(self, partial_channels: int) -> None:
+        """Raise ValueError where 1/`partial_channels` of the channels cannot be sent through the candidates."""
+        if partial_channels < 1:
+            raise ValueError(f"`partial_channels` must be at least 1 (all channels), got {partial_channels}")
+        if partial_channels > 1:
+            raise ValueError(f"the {self.name} space has no partial channels, got partial_channels={partial_channels}")
+
+    def candidates(self, kind: str) -> tuple[tuple[str, ...], ...]:
+        """Names of the candidate operations, one tuple an edge."""
+        return tuple(edge.candidates for edge in self.kinds[kind].edges)
+
+    def check_genotype(self, genotype: "Genotype") -> None:
+        """Raise ValueError where `genotype` is not an architecture of this space."""
+        if genotype.space != self.name:
+            raise ValueError(f"the genotype belongs to space {genotype.space!r}, not to {self.name!r}")
+        if set(genotype.cells) != set(self.kinds):
+            raise ValueError(f"the genotype has cells {sorted(genotype.cells)}, {self.name} has {sorted(self.kinds)}")
+        for name, kind in self.kinds.items():
+            genes = genotype.cells[name]
+            wanted = sum(kind.genes_into(node) for node in kind.nodes)
+            if len(genes) != wanted:
+                raise ValueError(f"cell {name!r} needs {wanted} (operation, source) pairs, got {len(genes)}")
+            targets = (node for node in kind.nodes for _ in range(kind.genes_into(node)))
+            for (operation, source), node in zip(genes, targets, strict=True):
+                edges = {kind.edges[e].source: kind.edges[e] for e in kind.edges_into(node)}
+                if source not in edges:
+                    raise ValueError(f"cell {name!r}: node {node} cannot read state {source}; it reads {sorted(edges)}")
+                if operation == NONE or operation not in edges[source].candidates:
+                    known = [c for c in edges[source].candidates if c != NONE]
+                    raise ValueError(f"cell {name!r}: unknown operation {operation!r}; known: {', '.join(known)}")
+            outputs = genotype.outputs.get(name, kind.output)
+            states = (*range(kind.num_inputs), *kind.nodes)
+            if not outputs or not set(outputs) <= set(states):
+                raise ValueError(f"cell {name!r}: the output states {list(outputs)} must be some of {list(states)}")
