@@ -1,0 +1,6 @@
+"""Measuring memory."""
+
+from halfnas.memory.cuda import peak_memory, reset_peak_memory
+from halfnas.memory.saved import MIB, SavedTensors, saved_for_backward
+
+__all__ = ["MIB", "SavedTensors", "peak_memory", "reset_peak_memory", "saved_for_backward"]
