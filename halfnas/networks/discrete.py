@@ -1,6 +1,6 @@
 """The network of one genotype, trained from scratch in the end.
 
-Source: quark0/darts, cnn/model.py (REFERENCE 1.5).
+Source: quark0/darts, cnn/model.py.
 """
 
 from collections.abc import Sequence

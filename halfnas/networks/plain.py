@@ -1,7 +1,7 @@
 """The plain engine: DARTS as in the textbook, one module per kept candidate.
 
 It is the oracle that every faster engine is tested against, so nothing clever belongs here.
-Sources: quark0/darts and yuhuixu1993/PC-DARTS, model_search.py (REFERENCE 1.2, 2).
+Sources: quark0/darts and yuhuixu1993/PC-DARTS, model_search.py.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """The DARTS space for images of CIFAR's size.
 
-Source: Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019, and quark0/darts, cnn/ (REFERENCE 1).
+Source: Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019, and quark0/darts, cnn/.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """From mixing weights to one architecture.
 
-Source: quark0/darts, cnn/model_search.py, and yuhuixu1993/PC-DARTS, model_search.py (REFERENCE 1.3, 2).
+Source: quark0/darts, cnn/model_search.py, and yuhuixu1993/PC-DARTS, model_search.py.
 """
 
 from collections.abc import Mapping, Sequence

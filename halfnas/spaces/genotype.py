@@ -55,7 +55,7 @@ class Genotype:
         return sum(name == operation for name, _ in self.cells[kind])
 
     def to_json(self) -> dict[str, Any]:
-        """The file's content (DESIGN, files of a run)."""
+        """The file's content."""
         content: dict[str, Any] = {"format": FORMAT, "space": self.space}
         for kind, genes in self.cells.items():
             content[kind] = [list(gene) for gene in genes]

@@ -148,7 +148,7 @@ class Mask:
         return replace(self, kept=kept)
 
     def to_json(self) -> dict[str, Any]:
-        """The file's content (DESIGN, files of a run)."""
+        """The file's content."""
         content: dict[str, Any] = {
             "format": FORMAT,
             "space": self.space,

@@ -1,6 +1,6 @@
 """The candidate operations of the DARTS space, and the fixed modules around them.
 
-Source: quark0/darts, cnn/operations.py and cnn/model_search.py (REFERENCE 1.1); described there for even image sizes.
+Source: quark0/darts, cnn/operations.py and cnn/model_search.py; described there for even image sizes.
 Odd sizes are rounded up everywhere, so that every operation of stride 2 agrees on ceil(size / 2).
 """
 

@@ -1,0 +1,14 @@
+"""Labelled images: where they come from, how they are augmented, split and batched."""
+
+from halfnas.data.cifar import Cifar10, Cifar100
+from halfnas.data.cutout import Cutout
+from halfnas.data.dataset import ImageDataset
+from halfnas.data.digits import Digits
+from halfnas.data.fake import Fake
+from halfnas.data.modules import EvaluationData, PruningData, SearchData, endless
+from halfnas.data.split import holdout, two_halves
+
+__all__ = [
+    "Cifar10", "Cifar100", "Cutout", "Digits", "EvaluationData", "Fake", "ImageDataset", "PruningData", "SearchData",
+    "endless", "holdout", "two_halves",
+]  # fmt: skip

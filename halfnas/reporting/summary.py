@@ -1,0 +1,69 @@
+"""The short table at the end of a run."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from halfnas.spaces import Genotype, Mask
+
+STAGES = ("prune", "search", "evaluate")
+
+
+def print_summary(path: Path, metrics: Mapping[str, float], console: Console | None = None) -> None:
+    """Print what was pruned, the cells found, accuracy, memory and time of each stage, and where the files are."""
+    console = console or Console()
+    console.print(stage_table(metrics))
+    if (path / "mask.json").exists():
+        console.print(describe_mask(Mask.load(path / "mask.json")))
+    if (path / "genotype.json").exists():
+        console.print(describe_genotype(Genotype.load(path / "genotype.json")))
+    console.print(f"Files: {path}", soft_wrap=True)
+
+
+def stage_table(metrics: Mapping[str, float]) -> Table:
+    """One row a stage that ran."""
+    table = Table(title="halfnas")
+    for column in ("stage", "result", "memory of a step", "peak CUDA memory", "time"):
+        table.add_column(column, justify="left" if column in ("stage", "result") else "right")
+    for stage in STAGES:
+        if f"{stage}/seconds" not in metrics:
+            continue
+        activations = metrics.get(f"{stage}/step_activations_mib")
+        peak = metrics.get(f"{stage}/peak_allocated_mib")
+        table.add_row(
+            stage,
+            _result(stage, metrics),
+            "-" if activations is None else f"{activations:,.1f} MiB",
+            "-" if peak is None else f"{peak:,.0f} MiB",
+            f"{metrics[f'{stage}/seconds']:,.1f} s",
+        )
+    return table
+
+
+def _result(stage: str, metrics: Mapping[str, float]) -> str:
+    if stage == "prune":
+        return f"{metrics['prune/kept_fraction']:.1%} of the candidates kept"
+    if stage == "search":
+        return f"supernet accuracy {metrics['search/val_acc']:.2%}" if "search/val_acc" in metrics else "cell found"
+    accuracy = f"test accuracy {metrics['evaluate/test_acc']:.2%}" if "evaluate/test_acc" in metrics else "trained"
+    return f"{accuracy}, {metrics['evaluate/params'] / 1e6:.2f} M parameters"
+
+
+def describe_mask(mask: Mask) -> str:
+    """How often each operation is kept, over all edges of all cells."""
+    kept = Counter(name for edges in mask.kept.values() for edge in edges for name in edge)
+    edges = sum(len(edges) for edges in mask.kept.values())
+    listed = ", ".join(f"{name} {count}" for name, count in kept.most_common())
+    return f"Kept by {mask.pruner} on {edges} edges: {listed}"
+
+
+def describe_genotype(genotype: Genotype) -> str:
+    """The cells in a line each: operation(source state)."""
+    lines = [
+        f"Cell {kind}: " + "  ".join(f"{name}({source})" for name, source in genes)
+        for kind, genes in genotype.cells.items()
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,133 @@
+"""The configuration: types of the plain values, and the checks that need nothing but the settings themselves."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+STAGES = ("prune", "search", "evaluate", "pipeline")
+
+
+@dataclass
+class Config:
+    """What conf/config.yaml fills. Groups are open: their yaml names a class, whose signature is their schema."""
+
+    stage: str = "pipeline"
+    ratio: Any = 0.5  # checked below, with a message of our own
+    seed: int = 0
+    mask: str | None = None
+    genotype: str | None = None
+    name: str | None = None
+    optimized_metric: str = "search/val_acc"
+    dataset: Any = field(default_factory=dict)
+    space: Any = field(default_factory=dict)
+    pruner: Any = field(default_factory=dict)
+    searcher: Any = field(default_factory=dict)
+    supernet: Any = field(default_factory=dict)
+    evaluation: Any = field(default_factory=dict)
+    trainer: Any = field(default_factory=dict)
+    logger: Any = field(default_factory=dict)
+    callbacks: Any = field(default_factory=dict)
+    paths: Any = field(default_factory=dict)
+
+
+def register() -> None:
+    """Make the schema and the resolvers of conf/ known to Hydra."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
+
+
+def job_folder(overrides: str) -> str:
+    """A folder name made of a job's overrides: themselves where they are short and tame, else cut and hashed."""
+    tame = re.sub(r"[^\w.,=+-]+", "_", overrides)
+    if tame == overrides and len(overrides) <= 120:
+        return overrides or "job"
+    return f"{tame[:100]}-{overrides_hash(overrides.split(','))}"
+
+
+def overrides_hash(overrides: list[str]) -> str:
+    """Eight hexadecimal digits that tell the overrides of one job from another's, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A range that a setting must lie in, where it is a number at all."""
+
+    setting: str
+    holds: Callable[[float], bool]
+    text: str
+
+
+def _at_least(setting: str, least: int, why: str) -> Rule:
+    return Rule(setting, lambda value: value >= least, f"must be at least {least}: {why}")
+
+
+def _fraction(setting: str, why: str) -> Rule:
+    return Rule(setting, lambda value: 0 <= value < 1, f"must be in [0, 1): {why}")
+
+
+def _positive(setting: str) -> Rule:
+    return Rule(setting, lambda value: value > 0, "must be positive")
+
+
+RULES = (
+    _at_least("seed", 0, "seeds of random generators are not negative"),
+    _at_least("pruner.repeats", 1, "each candidate is scored on at least one network"),
+    _at_least("pruner.num_batches", 1, "a score needs images"),
+    _at_least("pruner.batch_size", 2, "a score compares images, and batch norm cannot work on one"),
+    _at_least("pruner.candidates_per_call", 1, "candidates evaluated at once"),
+    _at_least("searcher.epochs", 1, "epochs of the search"),
+    _at_least("searcher.warmup_epochs", 0, "epochs with a frozen architecture"),
+    _at_least("searcher.batch_size", 2, "batch norm cannot train on one image"),
+    Rule("searcher.train_fraction", lambda v: 0 < v < 1, "must be in (0, 1): both halves need images, e.g. 0.5"),
+    _positive("searcher.learning_rate"),
+    _positive("searcher.architecture_learning_rate"),
+    _at_least("evaluation.epochs", 1, "epochs of the final training"),
+    _at_least("evaluation.batch_size", 2, "batch norm cannot train on one image"),
+    _positive("evaluation.learning_rate"),
+    _fraction("evaluation.drop_path", "a probability; 0 switches it off"),
+    _fraction("evaluation.label_smoothing", "0 switches it off"),
+    _fraction("evaluation.holdout_fraction", "share of the training images held out; 0 trains on all of them"),
+    _at_least("evaluation.cutout_length", 0, "pixels; 0 switches it off"),
+    _at_least("dataset.num_workers", 0, "processes that load images; 0 loads in the main one"),
+)
+
+
+def check(cfg: DictConfig) -> tuple[list[str], list[str]]:
+    """Errors and warnings that the settings alone give away."""
+    errors, warnings = [], []
+    if cfg.stage not in STAGES:
+        errors.append(f"`stage` must be one of {', '.join(STAGES)}, got {cfg.stage!r}")
+    for rule in RULES:
+        value = OmegaConf.select(cfg, rule.setting)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and not rule.holds(value):
+            errors.append(f"`{rule.setting}` {rule.text}; got {value}")
+
+    keeps_all = cfg.pruner.get("name") == "none"
+    if cfg.stage == "search" and cfg.mask is None and not keeps_all:
+        errors.append("`stage=search` needs a mask: mask=PATH of a mask.json, or pruner=none to search everything")
+    if cfg.stage == "evaluate" and cfg.genotype is None:
+        errors.append("`stage=evaluate` needs a genotype: genotype=PATH of a genotype.json, or a published cell's name")
+
+    if cfg.stage == "prune" and cfg.mask is not None:
+        errors.append("`stage=prune` makes a mask and does not read one: leave out mask=... or choose another stage")
+    if cfg.genotype is not None and cfg.stage in ("prune", "search"):
+        warnings.append(f"`genotype` has no effect with stage={cfg.stage}")
+    if cfg.mask is not None and (cfg.stage == "evaluate" or (cfg.stage == "pipeline" and cfg.genotype is not None)):
+        warnings.append("`mask` has no effect: nothing is searched")
+    prunes = cfg.stage in ("prune", "pipeline") and cfg.mask is None and cfg.genotype is None
+    if keeps_all and (prunes or cfg.stage == "search") and cfg.mask is None and cfg.ratio != 1:
+        warnings.append(f"`ratio={cfg.ratio}` has no effect with pruner=none, which keeps every candidate")
+    searches = cfg.stage in ("search", "pipeline") and cfg.genotype is None
+    epochs, warmup = cfg.searcher.get("epochs"), cfg.searcher.get("warmup_epochs")
+    if searches and isinstance(epochs, int) and isinstance(warmup, int) and warmup >= epochs:
+        warnings.append(
+            f"`searcher.warmup_epochs={warmup}` is not less than `searcher.epochs={epochs}`: the architecture is never "
+            "trained, and the cell found is that of its random start"
+        )
+    return errors, warnings

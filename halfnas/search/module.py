@@ -1,0 +1,178 @@
+"""Bi-level search of a masked supernet as a LightningModule.
+
+Sources: Liu et al., DARTS, ICLR 2019 (first order); Xu et al., PC-DARTS, ICLR 2020; their public code.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from halfnas.networks import build_supernet
+from halfnas.search.regularizers import Regularizer
+from halfnas.spaces import Genotype, Mask, SearchSpace
+
+
+class BilevelSearch(LightningModule):
+    """Alternates an architecture step on one half of the training images with a weight step on the other.
+
+    Every training step takes a batch of each half: first Adam moves alpha (and beta) down the loss of the second half,
+    then SGD moves the weights down the loss of the first. As in the published code both kinds of parameter require a
+    gradient in both steps, so a weight step keeps what the gradient of alpha needs. During the first `warmup_epochs`
+    the architecture is frozen and the second half is not even read.
+
+    Args:
+        space, mask: what is searched.
+        supernet: how the supernet is computed, see `build_supernet`.
+        partial_channels, edge_normalization: see `build_supernet`.
+        epochs, warmup_epochs: of the search; if all are warm-up the architecture is never trained.
+        batch_size: images of each half a step.
+        train_fraction: share of the training images in the first half.
+        learning_rate, learning_rate_min: of the weights, from one to the other on a cosine, stepped after each epoch.
+        momentum, weight_decay: of the weights.
+        gradient_clip: largest norm of the weights' gradient.
+        architecture_learning_rate, architecture_betas, architecture_weight_decay: of Adam.
+        regularizer: a term added to the loss of the architecture step.
+
+    Attributes:
+        stage: prefix of the metrics.
+        supernet: the network that is searched.
+    """
+
+    stage = "search"
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        mask: Mask,
+        supernet: Mapping[str, Any],
+        *,
+        partial_channels: int,
+        edge_normalization: bool | None,
+        epochs: int,
+        warmup_epochs: int,
+        batch_size: int,
+        train_fraction: float,
+        learning_rate: float,
+        learning_rate_min: float,
+        momentum: float,
+        weight_decay: float,
+        gradient_clip: float,
+        architecture_learning_rate: float,
+        architecture_betas: Sequence[float],
+        architecture_weight_decay: float,
+        regularizer: Regularizer | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.supernet = build_supernet(
+            space, mask, partial_channels=partial_channels, edge_normalization=edge_normalization, **supernet
+        )
+        self.epochs = epochs
+        self.warmup_epochs = warmup_epochs
+        self.batch_size = batch_size
+        self.train_fraction = train_fraction
+        self.learning_rate = learning_rate
+        self.learning_rate_min = learning_rate_min
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.gradient_clip = gradient_clip
+        self.architecture_learning_rate = architecture_learning_rate
+        self.architecture_betas = (architecture_betas[0], architecture_betas[1])
+        self.architecture_weight_decay = architecture_weight_decay
+        self.regularizer = regularizer
+        self.train_acc = MulticlassAccuracy(space.num_classes, average="micro")
+        self.val_acc = MulticlassAccuracy(space.num_classes, average="micro")
+        self._architecture_batches: Iterator[Sequence[Tensor]] | None = None
+
+    @property
+    def genotype(self) -> Genotype:
+        """The architecture found so far."""
+        return self.supernet.genotype()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, C, H, W] -> logits [B, num_classes]."""
+        return self.supernet(images)
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """What a weight step minimises; also what the memory of a step is measured on."""
+        return nn.functional.cross_entropy(self.supernet(images), labels)
+
+    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[Any]]:
+        """SGD on the weights with a cosine schedule, Adam on the architecture; they share no parameter."""
+        weights = torch.optim.SGD(
+            self.supernet.weight_parameters(),
+            lr=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+        architecture = torch.optim.Adam(
+            self.supernet.architecture_parameters(),
+            lr=self.architecture_learning_rate,
+            betas=self.architecture_betas,
+            weight_decay=self.architecture_weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            weights, T_max=self.epochs, eta_min=self.learning_rate_min
+        )
+        return [weights, architecture], [schedule]
+
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        """One architecture step, once warm, and one weight step."""
+        if self.current_epoch >= self.warmup_epochs:
+            self._architecture_step()
+        images, labels = batch
+        optimizer = self._optimizer(0)
+        optimizer.zero_grad()
+        logits = self.supernet(images)
+        loss = nn.functional.cross_entropy(logits, labels)
+        self.manual_backward(loss)
+        self.clip_gradients(optimizer, gradient_clip_val=self.gradient_clip, gradient_clip_algorithm="norm")
+        optimizer.step()
+        self.train_acc(logits.detach(), labels)
+        self._log(len(images), train_loss=loss.detach(), train_acc=self.train_acc)
+
+    def _architecture_step(self) -> None:
+        if self._architecture_batches is None:
+            self._architecture_batches = cast(Any, self.trainer).datamodule.architecture_batches()
+        batch = self.trainer.strategy.batch_to_device(next(self._architecture_batches), self.device)
+        images, labels = batch
+        optimizer = self._optimizer(1)
+        optimizer.zero_grad()
+        loss = self.loss(images, labels)
+        self._log(len(images), architecture_loss=loss.detach())
+        if self.regularizer is not None:
+            term = self.regularizer(self.supernet, self.current_epoch, self.epochs)
+            self._log(len(images), regularizer=term.detach())
+            loss = loss + term
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def on_train_epoch_end(self) -> None:
+        """Step the schedule, and log where the architecture stands."""
+        self._log(1, learning_rate=self._optimizer(0).param_groups[0]["lr"])
+        cast(Any, self.lr_schedulers()).step()
+        genotype = self.genotype
+        for kind, mixing in self.supernet.mixing().items():
+            entropy = torch.stack([torch.special.entr(w.detach()).sum() for w in mixing.operations]).mean()
+            self._log(
+                1, **{f"entropy_{kind}_nats": entropy, f"skip_connects_{kind}": genotype.count("skip_connect", kind)}
+            )
+
+    def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
+        """Accuracy of the supernet on the second half, without augmentation."""
+        images, labels = batch
+        logits = self.supernet(images)
+        self.val_acc(logits, labels)
+        self._log(len(images), val_loss=nn.functional.cross_entropy(logits, labels), val_acc=self.val_acc)
+
+    def _optimizer(self, index: int) -> Any:
+        return cast(list[Any], self.optimizers())[index]
+
+    def _log(self, batch_size: int, **values: Any) -> None:
+        for name, value in values.items():
+            value = float(value) if isinstance(value, int) else value
+            self.log(f"search/{name}", value, on_step=False, on_epoch=True, batch_size=batch_size)

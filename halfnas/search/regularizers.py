@@ -1,0 +1,47 @@
+"""Terms added to the loss of the architecture step."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from halfnas.networks import Supernet
+
+
+class Regularizer(Protocol):
+    """A scalar from the supernet's architecture parameters and the progress of the search."""
+
+    def __call__(self, supernet: Supernet, epoch: int, epochs: int) -> Tensor:
+        """The term for `epoch` (0-based) of `epochs`."""
+        ...
+
+
+class BetaDecay:
+    """The regulariser of beta-DARTS (Ye et al., CVPR 2022, arXiv 2203.01665).
+
+        lambda(epoch) * sum over kinds of cell of  mean over edges of  log sum_o exp(alpha_o)
+
+    over the kept candidates o of each edge, lambda(epoch) = weight * epoch / epochs. The released code, which runs on
+    NAS-Bench-201 only, has one kind of cell and lambda from 0 to 50; the port to the DARTS space in
+    AI-Tech-Research-Lab/AsquaredM has lambda from 0 to 25 and adds the two kinds up.
+
+    Args:
+        weight: what lambda grows to over the search, from 0.
+    """
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def __call__(self, supernet: Supernet, epoch: int, epochs: int) -> Tensor:
+        """The term for `epoch` (0-based) of `epochs`."""
+        return self.weight * epoch / epochs * mean_logsumexp(supernet)
+
+
+def mean_logsumexp(supernet: Supernet) -> Tensor:
+    """Sum over kinds of the mean over edges of logsumexp(alpha), a smooth maximum of the kept candidates."""
+    return torch.stack(
+        [
+            torch.stack([torch.logsumexp(alpha_O, dim=0) for alpha_O in supernet.edge_alphas(kind)]).mean()
+            for kind in supernet.alpha
+        ]
+    ).sum()
