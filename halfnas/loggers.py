@@ -1,5 +1,6 @@
 """Weights & Biases, set up so that it never asks and never reports a failed run as finished."""
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 
@@ -7,6 +8,8 @@ import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 import halfnas
+
+log = logging.getLogger(__name__)
 
 
 def wandb_logger(
@@ -20,7 +23,7 @@ def wandb_logger(
     save_dir: str = ".",
 ) -> WandbLogger:
     """Open a run: online where an API key is found, offline otherwise; WANDB_MODE decides where it is set."""
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+    mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
     run = wandb.init(
         project=project,
         entity=entity,
@@ -41,6 +44,15 @@ def wandb_logger(
     for accuracy in ("search/val_acc", "evaluate/val_acc", "evaluate/test_acc"):
         run.define_metric(accuracy, step_metric="epoch", summary="max,last")
     return logger
+
+
+def _logged_in() -> bool:
+    """Whether there is an API key and a server that takes it; without a server the run is offline, to be synced."""
+    try:
+        return wandb.login(prompt=False)
+    except wandb.errors.Error as error:
+        log.warning("Weights & Biases is used offline: %s", error)
+        return False
 
 
 def finish(loggers: Iterable[Logger], *, failed: bool) -> None:

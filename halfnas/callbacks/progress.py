@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 #: metrics shown beside the bar, by the end of their name
-SHOWN = ("train_loss", "train_acc", "val_acc", "test_acc", "candidates_left")
+SHOWN = ("train_acc", "val_acc", "test_acc", "candidates_left")
 
 
 class StageProgress(ProgressBar):
@@ -32,8 +32,8 @@ class StageProgress(ProgressBar):
             return
         self._progress = Progress(
             TextColumn("[bold]{task.fields[stage]:<8}"),
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            BarColumn(),
+            TextColumn("{task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(bar_width=12),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),

@@ -85,6 +85,11 @@ class PruningData(_ImageData):
     def train_dataloader(self) -> DataLoader:
         """Every epoch goes on where the random numbers of the one before ended."""
         images = self.dataset.train(augment=True)
+        if len(images) < self.batch_size:  # a score that compares an image with itself says nothing
+            raise ValueError(
+                f"{len(images)} training images are fewer than the {self.batch_size} of a score; raise "
+                "`dataset.max_train_images` or lower `pruner.batch_size`"
+            )
         generator = torch.Generator().manual_seed(self.seed)
         sampler = RandomSampler(images, num_samples=self.num_batches * self.batch_size, generator=generator)
         return self._loader(images, sampler=sampler)

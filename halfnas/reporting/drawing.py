@@ -5,14 +5,11 @@ Lengths are inches, downwards from the top: a panel is as large as its content n
 """
 
 import math
-import random
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, combinations, pairwise
+from itertools import accumulate, pairwise
 from typing import Literal, TypeGuard
 
-import networkx as nx
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -20,10 +17,9 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
-from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
-from matplotlib.textpath import TextPath
 
+from halfnas.reporting.layout import FONT_SIZE, CellLayout, arrows, state_name, states, text_width
 from halfnas.spaces import CellKind, Genotype, Mask, SearchSpace
 
 #: family of operations -> fragments of their names, and a colour of Okabe and Ito's palette, which colour-blind
@@ -39,24 +35,12 @@ FAMILIES = {
 INK, GREY, PALE = "#222222", "#C4C4C4", "#F5F5F5"
 #: light enough for dark text everywhere
 SCORES = LinearSegmentedColormap.from_list("scores", colormaps["Blues"]([0.02, 0.3, 0.6]))
-FONT_SIZE, SMALL = 8.0, 6.0  # points
+SMALL = 6.0  # points, of what stands within a grid
 MIN_WIDTH, MAX_WIDTH = 5.0, 13.0  # a figure holds its legend; wider rows of panels are broken
 LEGEND_HEIGHT, TITLE_HEIGHT = 0.45, 0.35
 
 #: as matplotlib takes it: a name or its parts
 Colour = str | tuple[float, ...]
-#: what stands in a column of a drawn cell: ("state", index), ("gene", number, column), ("concat", column) or OUTPUT
-Item = tuple[str | int, ...]
-OUTPUT: Item = ("output",)
-STATE_HEIGHT, LABEL_HEIGHT = 0.36, 0.2
-LANE = 0.06  # an arrow that passes a column
-CLEARANCE = 0.12  # between things above each other
-STARTS, SWEEPS = 24, 8  # of the search for an order with few crossings
-ALIGNMENTS = 60  # rounds in which columns are aligned with their neighbours
-STRAIGHTNESS = 20.0  # how much more a bend within an arrow counts than one at its ends
-BEND = 0.45  # width of a gap over the height that its steepest arrow climbs
-MIN_GAP, MAX_GAP = 0.26, 0.8
-
 CELL_WIDTH, CELL_HEIGHT, INSET = 0.48, 0.23, 0.012  # a candidate in a grid
 GROUP_GAP = 0.07  # between the edges into different nodes
 
@@ -70,7 +54,7 @@ def draw_genotype(genotype: Genotype, space: SearchSpace, title: str | None = No
         ValueError: it is no genotype of `space`.
     """
     space.check_genotype(genotype)
-    cells = {kind: _Cell(genotype, space, kind) for kind in space.kinds}
+    cells = {kind: CellLayout(genotype, space, kind) for kind in space.kinds}
     figure, panels = _figure([cell.size for cell in cells.values()], (0.25, 0.3, 0.25, 0.15), title)
     for axes, (kind, cell) in zip(panels, cells.items(), strict=True):
         _draw_cell(axes, cell)
@@ -160,11 +144,11 @@ def genotype_to_dot(genotype: Genotype, space: SearchSpace) -> str:
     space.check_genotype(genotype)
     lines = [f"digraph {_quote(space.name)} {{", "  rankdir=LR;", "  node [shape=box, style=rounded];"]
     for name, kind in space.kinds.items():
-        node = {s: _quote(f"{name}_{s}") for s in (*_states(kind), "output")}
+        node = {s: _quote(f"{name}_{s}") for s in (*states(kind), "output")}
         lines += [f"  subgraph {_quote(f'cluster_{name}')} {{", f"    label={_quote(_cell_name(name))};"]
-        lines += [f"    {node[s]} [label={_quote(_state_name(s, kind).strip('$'))}];" for s in _states(kind)]
+        lines += [f"    {node[s]} [label={_quote(state_name(s, kind).strip('$'))}];" for s in states(kind)]
         lines.append(f"    {node['output']} [label={_quote('c_{k}')}];")
-        for operation, source, target in _arrows(genotype, name, kind):
+        for operation, source, target in arrows(genotype, name, kind):
             style = f"[label={_quote(operation)}, color={_quote(_colour(operation))}]"
             lines.append(f"    {node[source]} -> {node[target]} {style};")
         for state in genotype.outputs.get(name, kind.output):
@@ -173,162 +157,7 @@ def genotype_to_dot(genotype: Genotype, space: SearchSpace) -> str:
     return "\n".join([*lines, "}", ""])
 
 
-class _Cell:
-    """The layout of one cell: states and labels in columns, and in each column a lane for every arrow that passes.
-
-    A layered drawing (Sugiyama, Tagawa and Toda 1981): columns are the generations of the graph, and between them
-    those of the labels. Arrows bend between columns and run level through them, so that they never meet a box. All
-    arrows to the output share one lane.
-
-    Attributes:
-        size: width and height.
-    """
-
-    def __init__(self, genotype: Genotype, space: SearchSpace, name: str) -> None:
-        kind = space.kinds[name]
-        self.name = name
-        self.arrows = _arrows(genotype, name, kind)
-        self.outputs = genotype.outputs.get(name, kind.output)
-        graph = nx.DiGraph([(source, target) for _, source, target in self.arrows])
-        graph.add_nodes_from(range(kind.num_inputs))
-        self.column: dict[Item, int] = {}
-        for number, states in enumerate(nx.topological_generations(graph)):
-            self.column |= {("state", state): 2 * number for state in sorted(states)}
-        self.column[OUTPUT] = max(self.column.values()) + 2
-        self.text = {("state", state): _state_name(state, kind) for state in _states(kind)} | {OUTPUT: "$c_{k}$"}
-        width = 0.14 + max(_text_width(text, FONT_SIZE + 1) for text in self.text.values())
-        self.sizes = dict.fromkeys(self.column, (width, STATE_HEIGHT))
-        self.routes = self._route()
-        self.links = list(dict.fromkeys(link for route in self.routes for link in pairwise(route)))
-        self.beside: dict[Item, list[Item]] = {item: [] for item in self.column}
-        for left, right in self.links:
-            self.beside[left].append(right)
-            self.beside[right].append(left)
-        self._place(*self._arrange())
-
-    def _route(self) -> list[list[Item]]:
-        """The items that each arrow visits: the genes in their order, then the concatenation."""
-        ends = [(self.column["state", s], self.column["state", t]) for _, s, t in self.arrows]
-        routes: dict[int, list[Item]] = {}
-        labels: Counter[int] = Counter()
-        for number in sorted(range(len(ends)), key=lambda i: ends[i][1] - ends[i][0]):
-            operation, source, target = self.arrows[number]
-            start, end = ends[number]
-            # a long arrow has its label where there are fewest, and close to its target rather than to its source
-            chosen = min(range(end - 1, start, -2), key=lambda column: labels[column])
-            labels[chosen] += 1
-            passed: list[Item] = [("gene", number, column) for column in range(start + 1, end)]
-            self._add(passed)
-            self.text["gene", number, chosen] = operation
-            self.sizes["gene", number, chosen] = (_text_width(operation, FONT_SIZE) + 0.14, LABEL_HEIGHT)
-            routes[number] = [("state", source), *passed, ("state", target)]
-        concatenation: list[list[Item]] = []
-        for state in self.outputs:
-            passed = [("concat", column) for column in range(self.column["state", state] + 1, self.column[OUTPUT])]
-            self._add(passed)
-            concatenation.append([("state", state), *passed, OUTPUT])
-        return [routes[number] for number in range(len(ends))] + concatenation
-
-    def _add(self, lanes: Sequence[Item]) -> None:
-        self.column |= {item: int(item[-1]) for item in lanes}
-        self.sizes |= dict.fromkeys(lanes, (0.0, LANE))
-
-    def _arrange(self) -> tuple[list[list[Item]], dict[Item, float]]:
-        """Columns from top to bottom, with few crossings, and the height of every item; inputs keep their order."""
-        columns: list[list[Item]] = [[] for _ in range(self.column[OUTPUT] + 1)]
-        for item, column in self.column.items():
-            columns[column].append(item)
-        draw = random.Random(0)  # the same figure each time
-        found: dict[str, tuple[float, list[list[Item]]]] = {}
-        for _ in range(STARTS):
-            order = [columns[0], *(draw.sample(column, len(column)) for column in columns[1:])]
-            for sweep in range(SWEEPS):
-                step = 1 if sweep % 2 == 0 else -1
-                numbers = range(1, len(order)) if step == 1 else range(len(order) - 2, 0, -1)
-                for number in numbers:
-                    self._sort(order, number, number - step)
-                found[str(order)] = (self._crossings(order), list(order))
-        fewest = min(crossings for crossings, _ in found.values())
-        best = [(order, self._align(order)) for crossings, order in found.values() if crossings == fewest]
-        return min(best, key=lambda each: sum(abs(each[1][a] - each[1][b]) for a, b in self.links))
-
-    def _sort(self, order: list[list[Item]], number: int, beside: int) -> None:
-        """Sort a column by the mean place of what its items are linked to in the column beside it."""
-        place = {item: i for i, item in enumerate(order[beside])}
-        own = {item: float(i) for i, item in enumerate(order[number])}
-        for item in order[number]:
-            near = [place[b] for b in self.beside[item] if b in place]
-            own[item] = sum(near) / len(near) if near else own[item]
-        order[number] = sorted(order[number], key=lambda item: own[item])
-
-    def _crossings(self, order: list[list[Item]]) -> float:
-        """How many arrows cross; those that cross before the heads of arrows count more, since they read worse."""
-        place = {item: i for column in order for i, item in enumerate(column)}
-        gaps: dict[int, list[tuple[int, int]]] = {}
-        for left, right in self.links:
-            gaps.setdefault(self.column[left], []).append((place[left], place[right]))
-        return sum(
-            (1.0 if column % 2 == 0 else 1.5)
-            * sum((a[0] - b[0]) * (a[1] - b[1]) < 0 for a, b in combinations(links, 2))
-            for column, links in gaps.items()
-        )
-
-    def _align(self, order: list[list[Item]]) -> dict[Item, float]:
-        """Heights that keep things apart and arrows level: each column in turn, by least squares."""
-        gaps = [[(self.sizes[a][1] + self.sizes[b][1]) / 2 + CLEARANCE for a, b in pairwise(col)] for col in order]
-        heights: dict[Item, float] = {}
-        for column, apart in zip(order, gaps, strict=True):
-            heights |= zip(column, (y - sum(apart) / 2 for y in accumulate(apart, initial=0.0)), strict=True)
-        for number in range(ALIGNMENTS):
-            # equal weights find the place of an arrow, unequal ones then take the bends out of it
-            level = 1.0 if number < ALIGNMENTS // 2 else STRAIGHTNESS
-            for column, apart in list(zip(order, gaps, strict=True))[:: 1 if number % 2 == 0 else -1]:
-                wanted = []
-                for item in column:
-                    ends = {b: 1.0 if {"state", "output"} & {item[0], b[0]} else level for b in self.beside[item]}
-                    total = sum(weight * heights[b] for b, weight in ends.items())
-                    wanted.append(total / sum(ends.values()) if ends else heights[item])
-                heights |= zip(column, _spread(wanted, apart), strict=True)
-        return heights
-
-    def _place(self, order: list[list[Item]], heights: dict[Item, float]) -> None:
-        """Set x, y and ports: where arrows leave and enter a state, so that they do not lie on each other."""
-        self.widths = [max(self.sizes[item][0] for item in column) for column in order]
-        climbs = [0.0] * (len(order) - 1)
-        for left, right in self.links:
-            climbs[self.column[left]] = max(climbs[self.column[left]], abs(heights[left] - heights[right]))
-        gaps = [min(max(MIN_GAP, BEND * climb), MAX_GAP) for climb in climbs]
-        self.left = [0.0, *accumulate(width + gap for width, gap in zip(self.widths, gaps, strict=False))]
-        top = min(heights[item] - self.sizes[item][1] / 2 for item in heights)
-        self.x = {item: self.left[c] + self.widths[c] / 2 for item, c in self.column.items()}
-        self.y = {item: height - top for item, height in heights.items()}
-        bottom = max(self.y[item] + self.sizes[item][1] / 2 for item in self.y)
-        self.size = (self.left[-1] + self.widths[-1], bottom)
-        self.ports: dict[tuple[Item, Item], float] = {}  # (at, to) -> y
-        for at in self.y:
-            for side in (0, 1):
-                linked = sorted({link[1 - side] for link in self.links if link[side] == at}, key=self.y.__getitem__)
-                step = min(0.1, 0.8 * self.sizes[at][1] / max(1, len(linked))) if at[0] in ("state", "output") else 0.0
-                for number, other in enumerate(linked):
-                    self.ports[at, other] = self.y[at] + (number - (len(linked) - 1) / 2) * step
-
-    def path(self, route: Sequence[Item]) -> Path:
-        """Level through columns, S-shaped between them."""
-        column = self.column[route[0]]
-        points = [(self.left[column] + self.widths[column], self.ports[route[0], route[1]])]
-        codes = [Path.MOVETO]
-        for before, item in pairwise(route):
-            (x, y), column = points[-1], self.column[item]
-            end, height = self.left[column], self.ports[item, before]
-            points += [((x + end) / 2, y), ((x + end) / 2, height), (end, height)]
-            codes += [Path.CURVE4] * 3
-            if item != route[-1] and self.widths[column]:
-                points.append((end + self.widths[column], height))
-                codes.append(Path.LINETO)
-        return Path(points, codes)
-
-
-def _draw_cell(axes: Axes, cell: _Cell) -> None:
+def _draw_cell(axes: Axes, cell: CellLayout) -> None:
     axes.axis("off")
     above = (axes.get_ylim()[0] - cell.size[1]) / 2  # in the middle of its row
     axes.set_ylim(cell.size[1] + above, -above)
@@ -362,7 +191,7 @@ class _Grid:
         self.columns = _operations(kind)
         self.tops = _row_tops(kind)
         axes.set_xticks([(i + 0.5) * CELL_WIDTH for i in range(len(self.columns))], self.columns)
-        rows = [f"{_state_name(edge.source, kind)} $\\to$ {_state_name(edge.target, kind)}" for edge in kind.edges]
+        rows = [f"{state_name(edge.source, kind)} $\\to$ {state_name(edge.target, kind)}" for edge in kind.edges]
         axes.set_yticks([top + CELL_HEIGHT / 2 for top in self.tops], rows)
         axes.tick_params(length=0, labelsize=FONT_SIZE, labeltop=True, labelbottom=False)
         for label in axes.get_xticklabels():
@@ -397,7 +226,7 @@ def _figure(
     widths = [sum(sizes[i][0] + left + right for i in row) for row in rows]
     heights = [max(sizes[i][1] for i in row) + top + bottom for row in rows]
     lines = (title or "").replace("$", "S").splitlines()  # to measure: a dollar sign starts a formula elsewhere
-    width = max([*widths, MIN_WIDTH, *(1.03 * _text_width(line, FONT_SIZE + 3) + 0.4 for line in lines)])
+    width = max([*widths, MIN_WIDTH, *(1.03 * text_width(line, FONT_SIZE + 3) + 0.4 for line in lines)])
     y = TITLE_HEIGHT + 0.2 * (len(lines) - 1) if lines else 0.0
     height = y + sum(heights) + LEGEND_HEIGHT
     figure = Figure(figsize=(width, height), dpi=200, facecolor="white")
@@ -420,7 +249,7 @@ def _figure(
 def _grids(space: SearchSpace, title: str) -> tuple[Figure, dict[str, _Grid]]:
     kinds = space.kinds
     names = [name for kind in kinds.values() for name in _operations(kind)]
-    rise = 0.2 + 0.68 * max(_text_width(name, FONT_SIZE) for name in names)  # they lean at 40 degrees
+    rise = 0.2 + 0.68 * max(text_width(name, FONT_SIZE) for name in names)  # they lean at 40 degrees
     sizes = [(CELL_WIDTH * len(_operations(kind)), _row_tops(kind)[-1] + CELL_HEIGHT) for kind in kinds.values()]
     figure, panels = _figure(sizes, (0.75, rise + 0.22, 0.4, 0.15), title)
     return figure, {n: _Grid(axes, n, kind, rise) for axes, (n, kind) in zip(panels, kinds.items(), strict=True)}
@@ -441,23 +270,8 @@ def _legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
     )
 
 
-def _arrows(genotype: Genotype, name: str, kind: CellKind) -> list[tuple[str, int, int]]:
-    """(operation, source, target) of every gene, in order."""
-    targets = (node for node in kind.nodes for _ in range(kind.genes_into(node)))
-    return [(operation, source, node) for (operation, source), node in zip(genotype.cells[name], targets, strict=True)]
-
-
-def _states(kind: CellKind) -> tuple[int, ...]:
-    return (*range(kind.num_inputs), *kind.nodes)
-
-
 def _cell_name(kind: str) -> str:
     return kind if kind.endswith("cell") else f"{kind} cell"
-
-
-def _state_name(state: int, kind: CellKind) -> str:
-    """c_{k-2} and c_{k-1} for two inputs, then 0, 1, ... for the nodes."""
-    return f"$c_{{k-{kind.num_inputs - state}}}$" if state < kind.num_inputs else str(state - kind.num_inputs)
 
 
 def _operations(kind: CellKind) -> list[str]:
@@ -484,11 +298,6 @@ def _tint(colour: str) -> tuple[float, ...]:
     return tuple(1 - 0.13 * (1 - part) for part in to_rgb(colour))
 
 
-def _text_width(text: str, size: float) -> float:
-    corners = TextPath((0, 0), text, size=size).vertices  # its own extents are slow, and hardly less
-    return float(corners[:, 0].max()) / 72 if len(corners) else 0.0
-
-
 def _is_score(score: float | None) -> TypeGuard[float]:
     return score is not None and math.isfinite(score)
 
@@ -505,20 +314,6 @@ def _rank(value: float, values: Sequence[float]) -> float:
     if len(ordered) == 1:
         return 1.0
     return (bisect_left(ordered, value) + bisect_right(ordered, value) - 1) / 2 / (len(ordered) - 1)
-
-
-def _spread(wanted: Sequence[float], apart: Sequence[float]) -> list[float]:
-    """The positions nearest to `wanted` (least squares) that are `apart` or more: pool adjacent violators."""
-    offsets = list(accumulate(apart, initial=0.0))
-    blocks: list[tuple[float, int]] = []  # sum and number of positions that move as one
-    for want, offset in zip(wanted, offsets, strict=True):
-        total, count = want - offset, 1
-        while blocks and blocks[-1][0] / blocks[-1][1] > total / count:
-            total, count = total + blocks[-1][0], count + blocks[-1][1]
-            blocks.pop()
-        blocks.append((total, count))
-    levels = [total / count for total, count in blocks for _ in range(count)]
-    return [level + offset for level, offset in zip(levels, offsets, strict=True)]
 
 
 def _quote(text: str) -> str:

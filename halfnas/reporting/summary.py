@@ -17,16 +17,16 @@ def print_summary(path: Path, metrics: Mapping[str, float], console: Console | N
     console = console or Console()
     console.print(stage_table(metrics))
     if (path / "mask.json").exists():
-        console.print(describe_mask(Mask.load(path / "mask.json")))
+        console.print(describe_mask(Mask.load(path / "mask.json")), soft_wrap=True)
     if (path / "genotype.json").exists():
-        console.print(describe_genotype(Genotype.load(path / "genotype.json")))
+        console.print(describe_genotype(Genotype.load(path / "genotype.json")), soft_wrap=True)
     console.print(f"Files: {path}", soft_wrap=True)
 
 
 def stage_table(metrics: Mapping[str, float]) -> Table:
     """One row a stage that ran."""
     table = Table(title="halfnas")
-    for column in ("stage", "result", "memory of a step", "peak CUDA memory", "time"):
+    for column in ("stage", "result", "step memory", "peak CUDA", "time"):
         table.add_column(column, justify="left" if column in ("stage", "result") else "right")
     for stage in STAGES:
         if f"{stage}/seconds" not in metrics:
@@ -45,11 +45,11 @@ def stage_table(metrics: Mapping[str, float]) -> Table:
 
 def _result(stage: str, metrics: Mapping[str, float]) -> str:
     if stage == "prune":
-        return f"{metrics['prune/kept_fraction']:.1%} of the candidates kept"
+        return f"{metrics['prune/kept_fraction']:.1%} of candidates kept"
     if stage == "search":
         return f"supernet accuracy {metrics['search/val_acc']:.2%}" if "search/val_acc" in metrics else "cell found"
     accuracy = f"test accuracy {metrics['evaluate/test_acc']:.2%}" if "evaluate/test_acc" in metrics else "trained"
-    return f"{accuracy}, {metrics['evaluate/params'] / 1e6:.2f} M parameters"
+    return f"{accuracy}, {metrics['evaluate/params'] / 1e6:.2f} M params"
 
 
 def describe_mask(mask: Mask) -> str:

@@ -87,6 +87,8 @@ class Mask:
 
         Drawn with Python's Mersenne Twister, so that a seed means the same mask on every machine.
         """
+        if seed < 0:  # Python would take its absolute value
+            raise ValueError(f"`seed` must not be negative, got {seed}")
         draw = random.Random(seed)
         kept = {}
         for kind in space.kinds:
@@ -134,6 +136,21 @@ class Mask:
                     raise ValueError(
                         f"edge {number} of cell {kind!r}: unknown operation {unknown[0]!r}; known: {', '.join(known)}"
                     )
+
+        if self.importance is not None:
+            self._check_importance(space, self.importance)
+
+    def _check_importance(self, space: SearchSpace, importance: Importance) -> None:
+        if stray := sorted(set(importance) - set(space.kinds)):
+            raise ValueError(f"`importance` has a cell {stray[0]!r}, space {space.name} has {sorted(space.kinds)}")
+        for kind, edges in importance.items():
+            candidates = space.candidates(kind)
+            if len(edges) != len(candidates):
+                raise ValueError(f"`importance` of cell {kind!r} has {len(edges)} edges, not {len(candidates)}")
+            for number, (scores, known) in enumerate(zip(edges, candidates, strict=True)):
+                if unknown := [name for name in scores if name not in known]:
+                    where = f"`importance` of edge {number} of cell {kind!r}"
+                    raise ValueError(f"{where}: unknown operation {unknown[0]!r}")
 
     def ordered(self, space: SearchSpace) -> "Mask":
         """The same mask with every edge in the order of the space's candidates; checked against the space."""
@@ -211,12 +228,13 @@ def _is_edges(value: object) -> bool:
     )
 
 
+def _is_score(value: object) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+
 def _is_importance(value: object) -> bool:
     return isinstance(value, dict) and all(
         isinstance(edges, list)
-        and all(
-            isinstance(edge, dict) and all(score is None or isinstance(score, (int, float)) for score in edge.values())
-            for edge in edges
-        )
+        and all(isinstance(edge, dict) and all(_is_score(score) for score in edge.values()) for edge in edges)
         for edges in value.values()
     )

@@ -49,7 +49,7 @@ def find_genotype(path_or_name: str) -> Genotype:
     cells = published_cells()
     if path_or_name.lower() in cells:
         return cells[path_or_name.lower()].genotype
-    if not Path(path_or_name).exists():
+    if not Path(path_or_name).is_file():
         raise ValueError(
             f"`genotype` must be a genotype.json or a published cell, got {path_or_name!r}, which is neither a file "
             f"nor one of: {', '.join(sorted(cells))}"

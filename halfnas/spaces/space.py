@@ -151,6 +151,8 @@ class SearchSpace(ABC):
             raise ValueError(f"the genotype belongs to space {genotype.space!r}, not to {self.name!r}")
         if set(genotype.cells) != set(self.kinds):
             raise ValueError(f"the genotype has cells {sorted(genotype.cells)}, {self.name} has {sorted(self.kinds)}")
+        if stray := sorted(set(genotype.outputs) - set(self.kinds)):
+            raise ValueError(f"the genotype gives an output to {stray[0]!r}, which is no cell of {self.name}")
         for name, kind in self.kinds.items():
             genes = genotype.cells[name]
             wanted = sum(kind.genes_into(node) for node in kind.nodes)
@@ -165,6 +167,5 @@ class SearchSpace(ABC):
                     known = [c for c in edges[source].candidates if c != NONE]
                     raise ValueError(f"cell {name!r}: unknown operation {operation!r}; known: {', '.join(known)}")
             outputs = genotype.outputs.get(name, kind.output)
-            states = (*range(kind.num_inputs), *kind.nodes)
-            if not outputs or not set(outputs) <= set(states):
-                raise ValueError(f"cell {name!r}: the output states {list(outputs)} must be some of {list(states)}")
+            if not outputs or not set(outputs) <= set(kind.nodes):
+                raise ValueError(f"cell {name!r}: output {list(outputs)} must be some of nodes {list(kind.nodes)}")
