@@ -9,6 +9,7 @@ Unlike a peak of live tensors they depend neither on the allocator nor on the lo
 """
 
 import argparse
+import os
 import platform
 import statistics
 import time
@@ -151,6 +152,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse()
+    load = os.getloadavg()[0]  # of the other jobs, before ours begins: above 0.5 the seconds say little
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     sizes = {"init_channels": arguments.init_channels, "num_cells": arguments.num_cells}
@@ -177,7 +179,7 @@ def main() -> None:
         console.print(as_table(rows, title))
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
     timed = "" if arguments.no_time else f"; seconds: median of {arguments.repeats} interleaved steps, mean over masks"
-    machine = f"{hardware(arguments.device)}; torch {torch.__version__}"
+    machine = f"{hardware(arguments.device)}; torch {torch.__version__}; load average before {load:.1f}"
     console.print(f"{machine}{timed}", highlight=False, soft_wrap=True)
     if arguments.json is not None:
         settings = {"batch_size": shape[0], "image_size": shape[2], "masks": arguments.masks, "ratio": arguments.ratio}

@@ -19,7 +19,7 @@ from halfnas.spaces import Genotype, Mask, SearchSpace, check_ratio, find_genoty
 
 log = logging.getLogger(__name__)
 
-GROUPS = ("dataset", "space", "pruner", "searcher", "evaluation")
+GROUPS = ("dataset", "space", "pruner", "searcher", "evaluation", "trainer", "logger", "callbacks")
 #: which stages each value of `stage` asks for
 STAGES_OF = {
     "prune": ("prune",),
@@ -63,16 +63,19 @@ def make_plan(cfg: DictConfig) -> Plan:
     for group in GROUPS:
         node: Any = OmegaConf.to_container(cfg[group], resolve=True)
         errors += check_arguments(node, group)
+    supernet: Any = OmegaConf.to_container(cfg.supernet, resolve=True)
+    errors += check_arguments({"_target_": "halfnas.networks.build_supernet", **supernet}, "supernet")
     stages = _stages(cfg)
 
     def attempt(setting: str, build: Callable[[], T]) -> T | None:
         """A value, or None with its error noted. Mistakes of one kind need no second message."""
         try:
             return build()
-        except (ValueError, InstantiationException) as error:
-            cause = error.__cause__ if isinstance(error, InstantiationException) else error
-            if not any(problem.startswith(f"`{setting}.") for problem in errors):
-                errors.append(f"`{setting}`: {cause or error}")
+        except (TypeError, ValueError, InstantiationException) as error:
+            cause = (error.__cause__ if isinstance(error, InstantiationException) else None) or error
+            known = any(p.startswith((f"`{setting}.", f"`{setting}` ")) or p.endswith(f": {cause}") for p in errors)
+            if not known:
+                errors.append(f"`{setting}`: {cause}")
         return None
 
     attempt("ratio", lambda: check_ratio(cfg.ratio)) if "prune" in stages else None
@@ -90,10 +93,11 @@ def make_plan(cfg: DictConfig) -> Plan:
             return instantiate(cfg.space, **shape, **sizes, _convert_="all")
 
         space = attempt("space", build_space)
-        if pruner is not None and "prune" in stages:
+        unknown = any(problem.startswith("`space.") for problem in errors)  # said once, not for each size
+        if pruner is not None and "prune" in stages and not unknown:
             scoring_space = attempt("pruner.network", lambda: build_space(**pruner.network))
         sizes = {key: cfg.evaluation[key] for key in ("init_channels", "num_cells")}
-        if "evaluate" in stages:
+        if "evaluate" in stages and not unknown:
             evaluation_space = attempt("evaluation", lambda: build_space(**sizes))
     if space is not None and dataset is not None:
         if {"prune", "search"} & set(stages):

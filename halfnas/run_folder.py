@@ -3,13 +3,14 @@
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from halfnas.files import read_json, write_json, write_text
 
 FORMAT = 1
+STAGES = ("prune", "search", "evaluate")
 
 
 class RunFolder:
@@ -30,6 +31,21 @@ class RunFolder:
         self._stage: str | None = None
         self._done: list[str] = []
 
+    def clear(self, stage: str) -> None:
+        """Take away what an earlier run left of `stage` and of those after it, which rest on it."""
+        stale = STAGES[STAGES.index(stage) :]
+        for name, path in (("prune", self.mask), ("search", self.genotype)):
+            if name in stale:
+                path.unlink(missing_ok=True)
+        kept = {key: value for key, value in _read_metrics(self.path).items() if key.split("/")[0] not in stale}
+        self.metrics = kept
+        write_json(self.path / "metrics.json", kept) if kept else (self.path / "metrics.json").unlink(missing_ok=True)
+        rows = [row for row in read_history(self.path / "history.csv") if row["stage"] not in stale]
+        if rows:
+            _write_history(self.path / "history.csv", rows)
+        else:
+            (self.path / "history.csv").unlink(missing_ok=True)
+
     def begin(self, stage: str) -> None:
         """Say that a stage is running."""
         self._stage = stage
@@ -48,8 +64,8 @@ class RunFolder:
 
     def fail(self, error: BaseException) -> None:
         """Say that the run has failed, and why."""
-        message = str(error) or type(error).__name__
-        self._write_status("failed", message)
+        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))  # Lightning turns the one into the other
+        self._write_status("failed", "interrupted" if interrupted else str(error) or type(error).__name__)
 
     def _write_status(self, state: str, error: str | None = None) -> None:
         status: dict[str, Any] = {
@@ -65,18 +81,30 @@ class RunFolder:
 
 def append_history(path: str | Path, row: Mapping[str, Any]) -> None:
     """Add a row to a history.csv; columns that are new are added to all rows, empty."""
+    _write_history(Path(path), [*read_history(path), row])
+
+
+def read_history(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a history.csv; none where there is no file."""
     path = Path(path)
-    rows: list[Mapping[str, Any]] = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    rows.append(row)
-    columns = list(dict.fromkeys(column for r in rows for column in r))
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def _read_metrics(folder: Path) -> dict[str, float]:
+    path = folder / "metrics.json"
+    return read_json(path) if path.exists() else {}
 
 
 def read_status(path: str | Path) -> dict[str, Any]:

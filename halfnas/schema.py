@@ -90,6 +90,11 @@ RULES = (
     _at_least("evaluation.epochs", 1, "epochs of the final training"),
     _at_least("evaluation.batch_size", 2, "batch norm cannot train on one image"),
     _positive("evaluation.learning_rate"),
+    _fraction("searcher.momentum", "momentum of SGD"),
+    _fraction("evaluation.momentum", "momentum of SGD"),
+    _at_least("searcher.weight_decay", 0, "a penalty on the weights"),
+    _at_least("searcher.architecture_weight_decay", 0, "a penalty on the architecture parameters"),
+    _at_least("evaluation.weight_decay", 0, "a penalty on the weights"),
     _fraction("evaluation.drop_path", "a probability; 0 switches it off"),
     _fraction("evaluation.label_smoothing", "0 switches it off"),
     _fraction("evaluation.holdout_fraction", "share of the training images held out; 0 trains on all of them"),
@@ -107,6 +112,10 @@ def check(cfg: DictConfig) -> tuple[list[str], list[str]]:
         value = OmegaConf.select(cfg, rule.setting)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and not rule.holds(value):
             errors.append(f"`{rule.setting}` {rule.text}; got {value}")
+
+    betas = cfg.searcher.get("architecture_betas")
+    if OmegaConf.is_list(betas) and len(betas) != 2:
+        errors.append(f"`searcher.architecture_betas` must be two numbers, e.g. [0.5, 0.999]; got {list(betas)}")
 
     keeps_all = cfg.pruner.get("name") == "none"
     if cfg.stage == "search" and cfg.mask is None and not keeps_all:

@@ -31,7 +31,10 @@ def check_arguments(node: Mapping[str, Any], where: str) -> list[str]:
 
 def _check_call(target: Any, node: Mapping[str, Any], where: str) -> list[str]:
     problems = []
-    parameters = inspect.signature(target).parameters
+    try:
+        parameters = inspect.signature(target).parameters
+    except ValueError:  # a class written in C says nothing
+        return []
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     for key, value in node.items():

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
@@ -46,6 +47,8 @@ def run(cfg: DictConfig, path: str | Path, overrides_hash: str) -> float | None:
             plan.dataset.prepare()
         except ValueError as error:
             raise ConfigError([str(error)]) from None
+        _check_images(plan)
+        folder.clear(plan.stages[0])
         loggers = list(instantiate(cfg.logger, _convert_="all").values())
         settings: Any = OmegaConf.to_container(cfg, resolve=True)
         for logger in loggers:
@@ -171,6 +174,7 @@ class _Run:
             check_val_every_n_epoch=_divisor(epochs, self.cfg.trainer.check_val_every_n_epoch),
             logger=list(self.loggers) or False,
             callbacks=callbacks,
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             default_root_dir=str(self.folder.path),
             _convert_="all",
         )
@@ -183,6 +187,19 @@ class _Run:
             trainer.test(module, datamodule=data, verbose=False)
             metrics |= _numbers(trainer.callback_metrics)
         return {key: value for key, value in metrics.items() if key.startswith(f"{module.stage}/")}
+
+
+def _check_images(plan: Plan) -> None:
+    """Raise ConfigError where a score would need more images than there are."""
+    pruner, images = plan.pruner, len(plan.dataset.train(augment=False))
+    size = pruner.batch_size * pruner.num_batches
+    if "prune" in plan.stages and images < size:
+        raise ConfigError(
+            [
+                f"{images} training images are fewer than the {size} of a score; raise `dataset.max_train_images` or "
+                "lower `pruner.batch_size`"
+            ]
+        )
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -1,14 +1,41 @@
-"""Settings of all tests."""
+"""Settings and fixtures of all tests."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from halfnas.schema import register
+from halfnas.spaces.load import CONF
 
 torch.set_num_threads(1)  # tests run in parallel processes; threads on top of them only wait for each other
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that need a GPU are skipped without one."""
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def compose_settings() -> Callable[..., DictConfig]:
+    """compose_settings(folder, *overrides): what train.py would be given, with its data and files in `folder`."""
+
+    def make(folder: Path, *overrides: str) -> DictConfig:
+        register()
+        paths = [f"paths.data_dir={folder / 'data'}", f"paths.output_dir={folder}"]
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", [*paths, *overrides])
+
+    return make
+
+
+@pytest.fixture
+def settings(compose_settings: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., DictConfig]:
+    """settings(*overrides): the same in a folder of the test's own."""
+    return lambda *overrides: compose_settings(tmp_path, *overrides)

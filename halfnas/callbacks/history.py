@@ -2,13 +2,16 @@
 
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 
 from halfnas.run_folder import append_history
 
 
-class HistoryFile(Callback):
+class HistoryFile(Checkpoint):
     """Adds a row after every epoch of every stage. Reads `stage` of the module.
+
+    A `Checkpoint` because Lightning calls those last, when the module has logged what it logs at the end of an epoch.
 
     Args:
         path: the file.

@@ -58,7 +58,7 @@ def exact_importance(
     *,
     candidates_per_call: int,
 ) -> tuple[Scores, Tensor]:
-    """Score every candidate by leaving it out, on the weights the supernet has.
+    """Score every candidate by leaving it out, on the weights the supernet has, with all candidates weighted alike.
 
     Leaving candidate j out is alpha_j = -inf in Eq. 1: its weight is exactly 0 and the others renormalise. That makes
     a network without j a function of alpha alone, so that many of them run in one call.
@@ -69,7 +69,8 @@ def exact_importance(
     Returns:
         Scores of all candidates on edges that keep more than one, and r(N) of the whole network, [R].
     """
-    whole_R = rate(supernet, rankers, batches, {kind: torch.zeros_like(a) for kind, a in supernet.alpha.items()})
+    alike = {kind: torch.zeros_like(alpha) for kind, alpha in supernet.alpha.items()}
+    whole_R = rate(supernet, rankers, batches, alike)
     factor_R = torch.tensor([r.weight * r.sign for r in rankers], dtype=whole_R.dtype, device=whole_R.device)
     scores: Scores = {}
     for kind, edges in supernet.mask.kept.items():
@@ -80,9 +81,8 @@ def exact_importance(
             continue
         alpha_JA = torch.zeros(len(scored), len(places), dtype=whole_R.dtype)
         alpha_JA[torch.arange(len(scored)), scored] = -torch.inf
-        # vmap's chunks are even: no remainder of one or two candidates is left for a call of its own.
         without_JR = vmap(
-            lambda alpha_A, kind=kind: rate(supernet, rankers, batches, {**supernet.alpha, kind: alpha_A}),
+            lambda alpha_A, kind=kind: rate(supernet, rankers, batches, {**alike, kind: alpha_A}),
             chunk_size=_even_chunk(len(scored), candidates_per_call),
         )(alpha_JA.to(whole_R.device))
         change_J = ((whole_R - without_JR) / whole_R.abs().clamp_min(EPS) * factor_R).sum(dim=1)

@@ -21,14 +21,16 @@ def logit_correlation(logits: Tensor, eps: float = 1e-12) -> Tensor:
 
     Args:
         logits: [N, num_classes].
-        eps: below this norm logits count as constant.
+        eps: below this norm, and below rounding errors, centred logits count as zero.
 
     Returns:
         [N, N], entries in [-1, 1].
     """
     centred = logits - logits.mean(dim=1, keepdim=True)
     norm = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
-    unit = centred / norm.clamp_min(eps)
+    # Constant logits leave rounding errors of their size, which must not be scaled up to 1.
+    rounding = 4 * torch.finfo(logits.dtype).eps * torch.linalg.vector_norm(logits, dim=1, keepdim=True)
+    unit = torch.where(norm <= eps + rounding, 0.0, centred / norm.clamp_min(eps))  # NaN stays NaN
     return unit @ unit.T
 
 

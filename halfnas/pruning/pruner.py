@@ -82,7 +82,7 @@ class ImportancePruner(Pruner):
 
     Args:
         name: what mask.json says under `pruner`.
-        rankers: ranking functions, whose relative changes are summed.
+        rankers: ranking functions, whose relative changes are summed; null leaves one of another yaml out.
         repeats: scoring networks a round.
         network: sizes of the scoring network, as overrides of the space's.
         num_batches, batch_size: what each ranking function is given.
@@ -92,7 +92,7 @@ class ImportancePruner(Pruner):
     def __init__(
         self,
         name: str,
-        rankers: Mapping[str, RankingFunction],
+        rankers: Mapping[str, RankingFunction | None],
         *,
         repeats: int,
         network: Mapping[str, Any],
@@ -101,7 +101,9 @@ class ImportancePruner(Pruner):
         candidates_per_call: int,
     ) -> None:
         self.name = name
-        self.rankers = dict(rankers)
+        self.rankers = {key: ranker for key, ranker in rankers.items() if ranker is not None}
+        if not self.rankers:
+            raise ValueError("`rankers` must name at least one ranking function, got none")
         self.num_repeats = repeats
         self.network = dict(network)
         self.num_batches = num_batches

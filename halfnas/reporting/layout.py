@@ -208,8 +208,10 @@ def state_name(state: int, kind: CellKind) -> str:
 
 def text_width(text: str, size: float) -> float:
     """Width in inches of a line of text, with its formulas, in the font of the figures; `size` in points."""
+    if not text.strip():
+        return 0.0  # matplotlib has no outline of nothing
     corners = TextPath((0, 0), text, size=size).vertices  # its own extents are slow, and hardly less
-    return float(corners[:, 0].max()) / 72 if len(corners) else 0.0
+    return float(corners[:, 0].max()) / 72
 
 
 def _spread(wanted: Sequence[float], apart: Sequence[float]) -> list[float]:

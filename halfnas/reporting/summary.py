@@ -17,10 +17,10 @@ def print_summary(path: Path, metrics: Mapping[str, float], console: Console | N
     console = console or Console()
     console.print(stage_table(metrics))
     if (path / "mask.json").exists():
-        console.print(describe_mask(Mask.load(path / "mask.json")), soft_wrap=True)
+        console.print(describe_mask(Mask.load(path / "mask.json")), soft_wrap=True, markup=False)
     if (path / "genotype.json").exists():
-        console.print(describe_genotype(Genotype.load(path / "genotype.json")), soft_wrap=True)
-    console.print(f"Files: {path}", soft_wrap=True)
+        console.print(describe_genotype(Genotype.load(path / "genotype.json")), soft_wrap=True, markup=False)
+    console.print(f"Files: {path}", soft_wrap=True, markup=False)
 
 
 def stage_table(metrics: Mapping[str, float]) -> Table:

@@ -154,6 +154,7 @@ class BilevelSearch(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Step the schedule, and log where the architecture stands."""
         self._log(1, learning_rate=self._optimizer(0).param_groups[0]["lr"])
+        self._log(1, architecture_learning_rate=self._optimizer(1).param_groups[0]["lr"])
         cast(Any, self.lr_schedulers()).step()
         genotype = self.genotype
         for kind, mixing in self.supernet.mixing().items():

@@ -41,7 +41,7 @@ def test_correlation_ignores_scale_and_shift_of_each_sample():
     torch.testing.assert_close(logit_correlation(moved), logit_correlation(logits), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("constant", [0.0, 1.0, -2.5])
+@pytest.mark.parametrize("constant", [0.0, 1.0, -2.5, 0.3, 1 / 3])
 def test_constant_logits_correlate_with_nothing(constant):
     logits = torch.randn(4, 10)
     logits[1] = constant

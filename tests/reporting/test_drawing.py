@@ -13,53 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from halfnas.reporting import draw_genotype, draw_mask, draw_strengths, drawing, genotype_to_dot
+from halfnas.reporting import draw_genotype, draw_mask, draw_strengths, drawing, genotype_to_dot, layout
 from halfnas.spaces import CellKind, Edge, Genotype, Mask, find_genotype, load_space, published_cells
-from halfnas.spaces.space import SearchSpace
 
 DARTS = load_space("darts")
-
-
-class OtherSpace(SearchSpace):
-    """Nothing like DARTS: one input or three, all edges kept or one, candidates that differ from edge to edge."""
-
-    name = "other"
-
-    def __init__(self):
-        super().__init__(num_classes=10, in_channels=3)
-
-    @property
-    def kinds(self):
-        names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-        dense = tuple(Edge(source, target, names) for target in range(1, 4) for source in range(target))
-        mixed = (Edge(0, 3, ("mbconv_3", "mbconv_5")), Edge(2, 3, ("mbconv_3", "identity")), Edge(3, 4, ("attention",)))
-        return {
-            "cell": CellKind(num_inputs=1, edges=dense, edges_per_node=None, output=(3,)),
-            "stage": CellKind(num_inputs=3, edges=mixed, edges_per_node=1, output=(1, 3, 4)),
-        }
-
-    def operation(self, name, channels, stride, *, search):
-        raise NotImplementedError
-
-    def skeleton(self, *, search, auxiliary=False, outputs=None):
-        raise NotImplementedError
-
-
-OTHER = OtherSpace()
-OTHER_GENOTYPE = Genotype(
-    "other",
-    {
-        "cell": (
-            ("nor_conv_3x3", 0),
-            ("nor_conv_1x1", 0),
-            ("skip_connect", 1),
-            ("avg_pool_3x3", 0),
-            ("nor_conv_3x3", 1),
-            ("nor_conv_3x3", 2),
-        ),
-        "stage": (("identity", 2), ("attention", 3)),
-    },
-)
 
 
 def scored_mask(space):
@@ -133,35 +90,12 @@ def test_published_cells_are_drawn_whole_and_readable(name):
     check_nothing_overlaps(figure)
 
 
-@pytest.mark.parametrize("genotype", [find_genotype("darts_v2"), OTHER_GENOTYPE], ids=["darts", "other"])
-def test_arrows_run_from_box_to_box(genotype):
-    space = {"darts": DARTS, "other": OTHER}[genotype.space]
-    figure = draw_genotype(genotype, space)
-    for axes, kind in zip(figure.axes, space.kinds.values(), strict=True):
-        states = {}
-        for text in axes.texts:
-            name = text.get_text()
-            if not name.isdecimal() and not name.startswith("$c"):
-                continue
-            inputs = kind.num_inputs
-            back = re.fullmatch(r"\$c_\{k-(\d)\}\$", name)
-            state = "output" if name == "$c_{k}$" else inputs - int(back[1]) if back else inputs + int(name)
-            states[state] = text.get_position()
-        for gid, arrow in {**by_gid(axes, "gene:"), **by_gid(axes, "concat:")}.items():
-            ends = re.search(r"(\d+)->(\d+)", gid)
-            source, target = (int(ends[1]), int(ends[2])) if ends else (int(gid.split(":")[2]), "output")
-            (x0, y0), (x1, y1) = arrow._path_original.vertices[[0, -1]]
-            assert (x0, y0) == pytest.approx(states[source], abs=0.35)
-            assert (x1, y1) == pytest.approx(states[target], abs=0.35)
-            assert states[source][0] < x0 < x1 < states[target][0]
-
-
-def test_the_layout_is_for_any_space():
-    figure = draw_genotype(OTHER_GENOTYPE, OTHER)
+def test_any_space_is_drawn(other, other_genotype):
+    figure = draw_genotype(other_genotype, other)
     first, second = figure.axes
     assert figure.get_suptitle() == ""
     assert [axes.get_title() for axes in figure.axes] == ["cell", "stage cell"]
-    operations = Counter(operation for operation, _ in OTHER_GENOTYPE.cells["cell"])
+    operations = Counter(operation for operation, _ in other_genotype.cells["cell"])
     assert texts(first) == operations + Counter(["$c_{k-1}$", "0", "1", "2", "$c_{k}$"])
     # all three inputs are shown, though the cell reads only one of them
     assert texts(second) == Counter(
@@ -169,7 +103,7 @@ def test_the_layout_is_for_any_space():
     )
     assert len(by_gid(first, "gene:")) == 6
     assert set(by_gid(second, "gene:")) == {"gene:stage:2->3:identity", "gene:stage:3->4:attention"}
-    assert set(by_gid(second, "concat:")) == {"concat:stage:1", "concat:stage:3", "concat:stage:4"}
+    assert set(by_gid(second, "concat:")) == {"concat:stage:3", "concat:stage:4"}
     check_nothing_overlaps(figure)
 
 
@@ -202,17 +136,18 @@ def test_drawing_is_repeatable_and_leaves_no_global_state():
     assert random.getstate() == state
 
 
-def test_pyplot_is_not_needed(monkeypatch):
+def test_pyplot_is_not_needed(monkeypatch, other):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it now raises
+    importlib.reload(layout)
     importlib.reload(drawing)
     assert len(png(drawing.draw_genotype(find_genotype("snas"), DARTS))) > 10_000
-    assert len(png(drawing.draw_mask(Mask.random(OTHER, 0.5, seed=0), OTHER))) > 2_000
+    assert len(png(drawing.draw_mask(Mask.random(other, 0.5, seed=0), other))) > 2_000
 
 
-def test_a_title_may_hold_any_characters():
-    figure = draw_genotype(OTHER_GENOTYPE, OTHER, title="$5 {a_b} 100% \\frac $")
+def test_a_title_may_hold_any_characters(other, other_genotype):
+    figure = draw_genotype(other_genotype, other, title="$5 {a_b} 100% \\frac $")
     assert len(png(figure)) > 5_000
-    long = draw_genotype(OTHER_GENOTYPE, OTHER, title="wide" * 60 + "\nand in two lines")
+    long = draw_genotype(other_genotype, other, title="wide" * 60 + "\n\nand in three lines")
     renderer = FigureCanvasAgg(long).get_renderer()
     title = long._suptitle.get_window_extent(renderer)
     assert title.x0 > 0
@@ -220,14 +155,10 @@ def test_a_title_may_hold_any_characters():
     assert not any(title.overlaps(axes.get_tightbbox(renderer)) for axes in long.axes)
 
 
-def test_many_kinds_are_broken_into_rows():
-    class Wide(OtherSpace):
-        @property
-        def kinds(self):
-            return dict.fromkeys(("a", "b", "c", "d"), OTHER.kinds["cell"])
-
-    genes = OTHER_GENOTYPE.cells["cell"]
-    figure = draw_genotype(Genotype("other", dict.fromkeys("abcd", genes)), Wide(), title="wide")
+def test_many_kinds_are_broken_into_rows(make_other, other, other_genotype):
+    wide = make_other(dict.fromkeys("abcd", other.kinds["cell"]))
+    genotype = Genotype("other", dict.fromkeys("abcd", other_genotype.cells["cell"]))
+    figure = draw_genotype(genotype, wide, title="wide")
     places = [axes.get_position() for axes in figure.axes]
     assert len({round(place.y0, 6) for place in places}) > 1
     assert not any(a.overlaps(b) for a, b in combinations(places, 2))
@@ -243,8 +174,9 @@ def is_framed(patch):
     return patch.get_linewidth() > 0 and patch.get_edgecolor()[3] > 0 and patch.get_hatch() is None
 
 
-@pytest.mark.parametrize("space", [DARTS, OTHER], ids=["darts", "other"])
-def test_mask_with_importance(space):
+@pytest.mark.parametrize("name", ["darts", "other"])
+def test_mask_with_importance(name, other):
+    space = {"darts": DARTS, "other": other}[name]
     mask = scored_mask(space)
     figure = draw_mask(mask, space)
     assert "nngp" in figure.get_suptitle()
@@ -265,12 +197,12 @@ def test_mask_with_importance(space):
     assert len(png(figure)) > 5_000
 
 
-def test_mask_colours_compare_within_an_edge_only():
-    mask = scored_mask(OTHER)
+def test_mask_colours_compare_within_an_edge_only(other):
+    mask = scored_mask(other)
     importance = {kind: [dict(edge) for edge in edges] for kind, edges in mask.importance.items()}
     importance["cell"][3] = {name: -1e-7 * (9 - score) for name, score in importance["cell"][3].items()}
-    figure, scaled = draw_mask(mask, OTHER), draw_mask(replace(mask, importance=importance), OTHER)
-    for name in OTHER.candidates("cell")[3]:
+    figure, scaled = draw_mask(mask, other), draw_mask(replace(mask, importance=importance), other)
+    for name in other.candidates("cell")[3]:
         assert colour_of(scaled, "cell", 3, name) == colour_of(figure, "cell", 3, name)
     assert texts(scaled.axes[0]).keys() >= {"-4.75e-7", "-8.75e-7"}
 
@@ -322,8 +254,8 @@ def test_mask_with_missing_scores():
     assert all(is_framed(patch) for patch in by_gid(full, "candidate:").values())
 
 
-def test_candidates_stand_where_their_row_and_column_say():
-    axes = draw_mask(Mask.full(OTHER), OTHER).axes[1]
+def test_candidates_stand_where_their_row_and_column_say(other):
+    axes = draw_mask(Mask.full(other), other).axes[1]
     columns = dict(zip([label.get_text() for label in axes.get_xticklabels()], axes.get_xticks(), strict=True))
     assert list(columns) == ["mbconv_3", "mbconv_5", "identity", "attention"]
     for gid, patch in by_gid(axes, "candidate:").items():
@@ -395,22 +327,18 @@ def test_dot_has_every_gene(name):
     assert text.count("{") == text.count("}")
 
 
-def test_dot_quotes_names():
-    class Quoted(OtherSpace):
-        @property
-        def kinds(self):
-            return {'a "b"': CellKind(1, (Edge(0, 1, ('3x3 "conv" \\',)),), None, (1,))}
-
-    text = genotype_to_dot(Genotype("other", {'a "b"': (('3x3 "conv" \\', 0),)}), Quoted())
+def test_dot_quotes_names(make_other):
+    space = make_other({'a "b"': CellKind(1, (Edge(0, 1, ('3x3 "conv" \\',)),), None, (1,))})
+    text = genotype_to_dot(Genotype("other", {'a "b"': (('3x3 "conv" \\', 0),)}), space)
     assert r'"a \"b\"_0" -> "a \"b\"_1" [label="3x3 \"conv\" \\", color="#56B4E9"];' in text
 
 
 @pytest.mark.parametrize("draw", [draw_genotype, genotype_to_dot])
-def test_genotype_of_another_space_is_refused(draw):
+def test_genotype_of_another_space_is_refused(draw, other):
     with pytest.raises(ValueError, match="belongs to space 'darts', not to 'other'"):
-        draw(find_genotype("darts_v2"), OTHER)
+        draw(find_genotype("darts_v2"), other)
 
 
-def test_mask_of_another_space_is_refused():
+def test_mask_of_another_space_is_refused(other):
     with pytest.raises(ValueError, match="belongs to space 'darts', not to 'other'"):
-        draw_mask(Mask.full(DARTS), OTHER)
+        draw_mask(Mask.full(DARTS), other)

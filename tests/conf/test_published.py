@@ -1,0 +1,106 @@
+"""The numbers of the published methods, each as its source has it."""
+
+import math
+
+import pytest
+
+DARTS = {  # quark0/darts, cnn/train_search.py, defaults
+    "partial_channels": 1,
+    "epochs": 50,
+    "warmup_epochs": 0,
+    "batch_size": 64,
+    "train_fraction": 0.5,
+    "learning_rate": 0.025,
+    "learning_rate_min": 0.001,
+    "momentum": 0.9,
+    "weight_decay": 3e-4,
+    "gradient_clip": 5.0,
+    "architecture_learning_rate": 3e-4,
+    "architecture_betas": [0.5, 0.999],
+    "architecture_weight_decay": 1e-3,
+    "regularizer": None,
+}
+PCDARTS = DARTS | {  # yuhuixu1993/PC-DARTS, train_search.py and model_search.py
+    "partial_channels": 4,
+    "warmup_epochs": 15,
+    "batch_size": 256,
+    "learning_rate": 0.1,
+    "learning_rate_min": 0.0,
+    "architecture_learning_rate": 6e-4,
+}
+# lambda grows by 1/2 an epoch: 0 to 25 over 50 epochs
+BETA_PCDARTS = PCDARTS | {"regularizer": {"_target_": "halfnas.search.BetaDecay", "weight": 25.0}}
+EVALUATION = {  # quark0/darts, cnn/train.py, with --auxiliary --cutout
+    "init_channels": 36,
+    "num_cells": 20,
+    "epochs": 600,
+    "batch_size": 96,
+    "learning_rate": 0.025,
+    "momentum": 0.9,
+    "weight_decay": 3e-4,
+    "gradient_clip": 5.0,
+    "auxiliary": True,
+    "auxiliary_weight": 0.4,
+    "drop_path": 0.2,
+    "label_smoothing": 0.0,
+    "cutout_length": 16,
+    "holdout_fraction": 0.0,
+}
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+@pytest.mark.parametrize(
+    ("searcher", "published"), [("darts", DARTS), ("pcdarts", PCDARTS), ("beta_pcdarts", BETA_PCDARTS)]
+)
+def test_search_is_the_published_one(settings, searcher, published, dataset):
+    cfg = settings(f"searcher={searcher}", f"dataset={dataset}")
+
+    assert {name: cfg.searcher[name] for name in published} == published
+    assert cfg.searcher.edge_normalization is None  # with partial channels only
+    assert (cfg.space.init_channels, cfg.space.num_cells) == (16, 8)
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+def test_evaluation_is_the_published_one(settings, dataset):
+    cfg = settings(f"dataset={dataset}")
+
+    assert {name: cfg.evaluation[name] for name in EVALUATION} == EVALUATION
+
+
+def test_scoring_is_that_of_the_authors_code(settings):
+    pruner = settings("dataset=cifar10").pruner  # Rufaim/ETENAS; the sizes of the network: DESIGN 6
+
+    assert (pruner.repeats, pruner.num_batches, pruner.batch_size) == (3, 2, 14)
+    assert pruner.network == {"init_channels": 2, "num_cells": 3}
+    assert pruner.rankers.nngp_frobenius.sign == 1
+    assert list(pruner.rankers) == ["nngp_frobenius"]
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+def test_cifar_is_normalised_and_augmented_as_published(settings, dataset):
+    cfg = settings(f"dataset={dataset}").dataset
+
+    if dataset == "cifar10":
+        assert list(cfg.mean) == [0.49139968, 0.48215827, 0.44653124]  # quark0/darts, cnn/utils.py
+        assert list(cfg.std) == [0.24703233, 0.24348505, 0.26158768]
+    assert (cfg.crop_padding, cfg.flip, cfg.max_train_images) == (4, True, None)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "pruner", "searcher", "ratio", "drop_path"),
+    [
+        ("half_cifar10", "nngp", BETA_PCDARTS, 0.5, 0.2),
+        ("half_cifar100", "nngp", BETA_PCDARTS, 0.5, 0.2),
+        ("random_cifar10", "random", BETA_PCDARTS, 0.5, 0.2),
+        ("pcdarts_cifar10", "none", PCDARTS, 1.0, 0.3),  # 0.3: PC-DARTS, train.py
+        ("darts_cifar10", "none", DARTS, 1.0, 0.2),
+    ],
+)
+def test_experiments_differ_in_the_published_way_only(settings, experiment, pruner, searcher, ratio, drop_path):
+    cfg = settings(f"experiment={experiment}")
+
+    assert cfg.pruner.name == pruner
+    assert math.isclose(cfg.ratio, ratio)
+    assert {name: cfg.searcher[name] for name in searcher} == searcher
+    assert {name: cfg.evaluation[name] for name in EVALUATION} == EVALUATION | {"drop_path": drop_path}
+    assert (cfg.space.init_channels, cfg.space.num_cells) == (16, 8)
