@@ -1,7 +1,7 @@
 """From the settings to the values that a run works on, with every mistake found on the way reported at once."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -53,6 +53,21 @@ class Plan:
     genotype: Genotype | None
 
 
+class _Problems(list[str]):
+    """What is wrong with the settings, gathered while they are built."""
+
+    def attempt(self, setting: str, build: Callable[[], T]) -> T | None:
+        """A value, or None with its error noted, unless the same mistake has been noted before."""
+        try:
+            return build()
+        except (TypeError, ValueError, InstantiationException) as error:
+            cause = (error.__cause__ if isinstance(error, InstantiationException) else None) or error
+            noted = any(p.startswith((f"`{setting}.", f"`{setting}` ")) or p.endswith(f": {cause}") for p in self)
+            if not noted:  # a message that opens with the setting needs no other opening
+                self.append(str(cause) if str(cause).startswith(f"`{setting}`") else f"`{setting}`: {cause}")
+        return None
+
+
 def make_plan(cfg: DictConfig) -> Plan:
     """Build what the settings describe; nothing is trained, downloaded or written.
 
@@ -60,82 +75,88 @@ def make_plan(cfg: DictConfig) -> Plan:
         ConfigError: with all problems found.
     """
     errors, warnings = check(cfg)
+    problems = _Problems(errors)
     for group in GROUPS:
         node: Any = OmegaConf.to_container(cfg[group], resolve=True)
-        errors += check_arguments(node, group)
+        problems += check_arguments(node, group)
     supernet: Any = OmegaConf.to_container(cfg.supernet, resolve=True)
-    errors += check_arguments({"_target_": "halfnas.networks.build_supernet", **supernet}, "supernet")
+    problems += check_arguments({"_target_": "halfnas.networks.build_supernet", **supernet}, "supernet")
+    problems.attempt("supernet.engine", lambda: check_engine(cfg.supernet.engine))
+
     stages = _stages(cfg)
+    if "prune" in stages:
+        problems.attempt("ratio", lambda: check_ratio(cfg.ratio))
+    dataset = problems.attempt("dataset", lambda: instantiate(cfg.dataset, _convert_="all"))
+    pruner = problems.attempt("pruner", lambda: instantiate(cfg.pruner, _convert_="all"))
+    spaces = [None] * 3 if dataset is None else _build_spaces(cfg, stages, dataset, pruner, problems)
+    space, scoring_space, evaluation_space = spaces
+    mask = _load_mask(cfg, space, problems) if "search" in stages else None
+    genotype = _load_genotype(cfg, evaluation_space, problems) if "evaluate" in stages else None
 
-    def attempt(setting: str, build: Callable[[], T]) -> T | None:
-        """A value, or None with its error noted. Mistakes of one kind need no second message."""
-        try:
-            return build()
-        except (TypeError, ValueError, InstantiationException) as error:
-            cause = (error.__cause__ if isinstance(error, InstantiationException) else None) or error
-            known = any(p.startswith((f"`{setting}.", f"`{setting}` ")) or p.endswith(f": {cause}") for p in errors)
-            if not known:
-                errors.append(f"`{setting}`: {cause}")
-        return None
-
-    attempt("ratio", lambda: check_ratio(cfg.ratio)) if "prune" in stages else None
-    if errors and errors[-1].startswith("`ratio`: "):
-        errors[-1] = errors[-1].removeprefix("`ratio`: ")
-    attempt("supernet.engine", lambda: check_engine(cfg.supernet.engine))
-
-    dataset = attempt("dataset", lambda: instantiate(cfg.dataset, _convert_="all"))
-    pruner = attempt("pruner", lambda: instantiate(cfg.pruner, _convert_="all"))
-    space = scoring_space = evaluation_space = mask = genotype = None
-    if dataset is not None:
-        shape = {"num_classes": dataset.num_classes, "in_channels": dataset.in_channels}
-
-        def build_space(**sizes: Any) -> SearchSpace:
-            return instantiate(cfg.space, **shape, **sizes, _convert_="all")
-
-        space = attempt("space", build_space)
-        unknown = any(problem.startswith("`space.") for problem in errors)  # said once, not for each size
-        if pruner is not None and "prune" in stages and not unknown:
-            scoring_space = attempt("pruner.network", lambda: build_space(**pruner.network))
-        sizes = {key: cfg.evaluation[key] for key in ("init_channels", "num_cells")}
-        if "evaluate" in stages and not unknown:
-            evaluation_space = attempt("evaluation", lambda: build_space(**sizes))
-    if space is not None and dataset is not None:
-        if {"prune", "search"} & set(stages):
-            attempt("dataset", lambda: space.check_images(dataset.image_size))
-        if "search" in stages:
-            attempt("searcher.partial_channels", lambda: space.check_partial_channels(cfg.searcher.partial_channels))
-    if evaluation_space is not None and dataset is not None:
-        final, auxiliary = evaluation_space, cfg.evaluation.auxiliary
-        attempt("evaluation", lambda: final.check_images(dataset.image_size, auxiliary=auxiliary))
-
-    if cfg.mask is not None and "search" in stages:
-        mask = attempt("mask", lambda: Mask.load(cfg.mask))
-        if mask is not None and space is not None:
-            given = mask
-            mask = attempt("mask", lambda: given.ordered(space))
-    if cfg.genotype is not None and "evaluate" in stages:
-        genotype = attempt("genotype", lambda: find_genotype(cfg.genotype))
-        if genotype is not None and evaluation_space is not None:
-            final, found = evaluation_space, genotype
-            attempt("genotype", lambda: final.check_genotype(found))
-
-    if errors:
-        raise ConfigError(errors)
+    if problems:
+        raise ConfigError(problems)
     for warning in warnings:
         log.warning(warning)
     assert dataset is not None
-    assert space is not None
     assert pruner is not None
+    assert space is not None
     return Plan(stages, dataset, space, scoring_space or space, evaluation_space or space, pruner, mask, genotype)
 
 
 def _stages(cfg: DictConfig) -> tuple[str, ...]:
-    """A stage whose result is given is left out; `stage=search` with pruner=none makes its own, whole mask."""
-    stages = STAGES_OF.get(cfg.stage, ())
-    if cfg.genotype is not None:
-        stages = tuple(s for s in stages if s == "evaluate") if cfg.stage == "pipeline" else stages
-    if cfg.mask is not None:
-        stages = tuple(s for s in stages if s != "prune") if cfg.stage == "pipeline" else stages
-    elif stages == ("search",):
-        stages = ("prune", "search")
-    return stages
+    """The stages to run: in a pipeline those whose result is not given; a search of everything makes its own mask."""
+    if cfg.stage == "search" and cfg.mask is None:
+        return ("prune", "search")
+    if cfg.stage == "pipeline" and cfg.genotype is not None:
+        return ("evaluate",)
+    if cfg.stage == "pipeline" and cfg.mask is not None:
+        return ("search", "evaluate")
+    return STAGES_OF.get(cfg.stage, ())
+
+
+def _build_spaces(
+    cfg: DictConfig, stages: Sequence[str], dataset: ImageDataset, pruner: Pruner | None, problems: _Problems
+) -> list[SearchSpace | None]:
+    """The space at the sizes of the search, the scoring network and the final network; None where it is not needed."""
+
+    def build(**sizes: Any) -> SearchSpace:
+        shape = {"num_classes": dataset.num_classes, "in_channels": dataset.in_channels}
+        return instantiate(cfg.space, **shape, **sizes, _convert_="all")
+
+    scoring = evaluation = None
+    space = problems.attempt("space", build)
+    if space is not None:
+        if {"prune", "search"} & set(stages):
+            problems.attempt("dataset", lambda: space.check_images(dataset.image_size))
+        if "search" in stages:
+            partial = cfg.searcher.partial_channels
+            problems.attempt("searcher.partial_channels", lambda: space.check_partial_channels(partial))
+    if any(problem.startswith("`space.") for problem in problems):
+        return [space, None, None]  # said once, not for each size
+    if "prune" in stages and pruner is not None:
+        scoring = problems.attempt("pruner.network", lambda: build(**pruner.network))
+    if "evaluate" in stages:
+        sizes = {key: cfg.evaluation[key] for key in ("init_channels", "num_cells")}
+        evaluation = problems.attempt("evaluation", lambda: build(**sizes))
+        if evaluation is not None:
+            size, auxiliary = dataset.image_size, cfg.evaluation.auxiliary
+            problems.attempt("evaluation", lambda: evaluation.check_images(size, auxiliary=auxiliary))
+    return [space, scoring, evaluation]
+
+
+def _load_mask(cfg: DictConfig, space: SearchSpace | None, problems: _Problems) -> Mask | None:
+    if cfg.mask is None:
+        return None
+    mask = problems.attempt("mask", lambda: Mask.load(cfg.mask))
+    if mask is None or space is None:
+        return mask
+    return problems.attempt("mask", lambda: mask.ordered(space))
+
+
+def _load_genotype(cfg: DictConfig, space: SearchSpace | None, problems: _Problems) -> Genotype | None:
+    if cfg.genotype is None:
+        return None
+    genotype = problems.attempt("genotype", lambda: find_genotype(cfg.genotype))
+    if genotype is not None and space is not None:
+        problems.attempt("genotype", lambda: space.check_genotype(genotype))
+    return genotype
