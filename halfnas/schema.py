@@ -42,10 +42,14 @@ def register() -> None:
 
 
 def job_folder(overrides: str) -> str:
-    """A folder name made of a job's overrides: themselves where they are short and tame, else cut and hashed."""
-    tame = re.sub(r"[^\w.,=+-]+", "_", overrides)
-    if tame == overrides and len(overrides) <= 120:
-        return overrides or "job"
+    """A folder name made of a job's overrides, `pruner-nngp_ratio-0.5_seed-0`; wild or long ones are cut and hashed.
+
+    No letter of it has a meaning to Hydra, so that mask=multirun/.../mask.json can be typed without quotes.
+    """
+    plain = overrides.replace("=", "-").replace(",", "_")
+    tame = re.sub(r"[^\w.+-]+", "_", plain)
+    if tame == plain and len(tame) <= 120:
+        return tame or "job"
     return f"{tame[:100]}-{overrides_hash(overrides.split(','))}"
 
 

@@ -148,7 +148,7 @@ def test_no_warning_without_cause(values):
 
 
 def test_tame_overrides_are_the_folder_name():
-    assert job_folder("pruner=nngp,ratio=0.5,seed=0") == "pruner=nngp,ratio=0.5,seed=0"
+    assert job_folder("pruner=nngp,ratio=0.5,seed=0") == "pruner-nngp_ratio-0.5_seed-0"
     assert job_folder("") == "job"
 
 
