@@ -63,8 +63,9 @@ def run(cfg: DictConfig, path: str | Path, overrides_hash: str) -> float | None:
         finish(loggers, failed=failed)
     print_summary(folder.path, folder.metrics)
     value = folder.metrics.get(cfg.optimized_metric)
-    if value is None:
-        log.info("`optimized_metric=%s` was not measured by this run", cfg.optimized_metric)
+    if value is None and cfg.optimized_metric.split("/")[0] in plan.stages:
+        known = ", ".join(sorted(folder.metrics))
+        log.warning("`optimized_metric=%s` was not measured by this run; it has %s", cfg.optimized_metric, known)
     return value
 
 

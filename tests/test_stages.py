@@ -206,10 +206,13 @@ def test_evaluation_alone_is_that_of_the_pipeline(pipeline, tmp_path):
     assert any(name.startswith("csv/") and name.endswith("metrics.csv") for name in files(tmp_path))
 
 
-def test_without_a_holdout_there_is_no_val_acc(pipeline, tmp_path):
-    alone = run(tmp_path, "seed=2", f"genotype={pipeline.path / 'genotype.json'}")
+def test_without_a_holdout_there_is_no_val_acc(pipeline, tmp_path, caplog):
+    genotype = f"genotype={pipeline.path / 'genotype.json'}"
+    alone = run(tmp_path, "seed=2", genotype, "optimized_metric=evaluate/val_acc")
 
     assert "evaluate/val_acc" not in alone.metrics
+    assert alone.value is None
+    assert "`optimized_metric=evaluate/val_acc` was not measured by this run; it has evaluate/" in caplog.text
     assert history(tmp_path)[-1]["evaluate/test_acc"] == str(alone.metrics["evaluate/test_acc"])
     assert not same(
         weights(tmp_path / "checkpoints/evaluate.ckpt"), weights(pipeline.path / "checkpoints/evaluate.ckpt")
@@ -232,7 +235,7 @@ def test_nothing_pruned(tmp_path, caplog):
     assert found.metrics["prune/kept_fraction"] == 1.0
     assert found.value is None
     assert "`ratio=0.5` has no effect with pruner=none" in caplog.text
-    assert "`optimized_metric=search/val_acc` was not measured by this run" in caplog.text
+    assert "optimized_metric" not in caplog.text  # no search, no accuracy: nothing to warn about
 
 
 def test_nngp_removes_the_least_important(tmp_path):
