@@ -1,6 +1,7 @@
 """Where everything meets: the stages of a run, one after the other, each from the file that the one before left."""
 
 import logging
+import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from hydra.utils import instantiate
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from halfnas.callbacks import publish_genotype, publish_mask
@@ -38,7 +40,14 @@ def run(cfg: DictConfig, path: str | Path, overrides_hash: str) -> float | None:
         ConfigError: the settings cannot run; nothing has been trained.
     """
     _quiet_lightning()
-    folder = RunFolder(path, overrides_hash)
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        return _run_in(cfg, RunFolder(path, overrides_hash), log_to=cfg.logger)
+    # The other processes of a distributed run train along; what they would write is what the first one writes.
+    with tempfile.TemporaryDirectory() as aside:
+        return _run_in(cfg, RunFolder(aside, overrides_hash), log_to=None)
+
+
+def _run_in(cfg: DictConfig, folder: RunFolder, *, log_to: DictConfig | None) -> float | None:
     loggers: list[Logger] = []
     failed = True
     try:
@@ -49,7 +58,7 @@ def run(cfg: DictConfig, path: str | Path, overrides_hash: str) -> float | None:
             raise ConfigError([str(error)]) from None
         _check_images(plan)
         folder.clear(plan.stages[0])
-        loggers = list(instantiate(cfg.logger, _convert_="all").values())
+        loggers = [] if log_to is None else list(instantiate(log_to, _convert_="all").values())
         settings: Any = OmegaConf.to_container(cfg, resolve=True)
         for logger in loggers:
             logger.log_hyperparams(settings)
@@ -61,7 +70,8 @@ def run(cfg: DictConfig, path: str | Path, overrides_hash: str) -> float | None:
         raise
     finally:
         finish(loggers, failed=failed)
-    print_summary(folder.path, folder.metrics)
+    if log_to is not None:
+        print_summary(folder.path, folder.metrics)
     value = folder.metrics.get(cfg.optimized_metric)
     if value is None and cfg.optimized_metric.split("/")[0] in plan.stages:
         known = ", ".join(sorted(folder.metrics))

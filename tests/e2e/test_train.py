@@ -170,3 +170,15 @@ def test_bad_settings_end_before_anything_is_written(tmp_path):
         "job/.hydra/overrides.yaml",
     }
     assert read(tmp_path / "job/status.json")["state"] == "failed"
+
+
+def test_two_processes_train_one_network(tmp_path):
+    """Data-parallel on two CPU processes: one set of files, one W&B run, one summary."""
+    done = python(tmp_path, str(TRAIN), *TINY, "trainer.devices=2", "searcher.epochs=1", "hydra.run.dir=run")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Files: ") == 1
+    assert len(list((tmp_path / "run").glob("wandb/offline-run-*"))) == 1
+    assert read(tmp_path / "run" / "status.json")["stages_done"] == ["prune", "search", "evaluate"]
+    with (tmp_path / "run" / "history.csv").open(encoding="utf-8") as file:
+        assert [line.split(",")[0] for line in file] == ["stage", "search", "evaluate"]
