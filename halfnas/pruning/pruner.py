@@ -5,6 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class Pruner(ABC):
     num_repeats: int = 0
     batch_size: int = 0
     num_batches: int = 0
-    network: Mapping[str, Any] = {}
+    network: Mapping[str, Any] = MappingProxyType({})
     mask: Mask
 
     @abstractmethod
@@ -46,9 +47,10 @@ class Pruner(ABC):
 
 
 class RandomPruner(Pruner):
-    """Keeps a uniformly drawn subset of every edge. Settings of the other pruners are accepted, so that a sweep over
-    pruners can share them, and have no effect.
-    """  # noqa: D205
+    """Keeps a uniformly drawn subset of every edge.
+
+    Settings of the other pruners are accepted, so that a sweep over pruners can share them, and have no effect.
+    """
 
     name = "random"
 
