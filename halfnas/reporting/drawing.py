@@ -74,9 +74,12 @@ def draw_mask(mask: Mask, space: SearchSpace) -> Figure:
         ValueError: it is no mask of `space`.
     """
     mask.check(space)
-    figure, grids = _grids(space, f"Kept candidates: pruner {mask.pruner}, ratio {mask.ratio:g}, seed {mask.seed}")
     everything = (score for edges in (mask.importance or {}).values() for edge in edges for score in edge.values())
     any_score = any(_is_score(score) for score in everything)
+    title = f"Kept candidates: pruner {mask.pruner}, ratio {mask.ratio:g}, seed {mask.seed}"
+    if any_score:  # a pruned candidate's score is older than those it is drawn beside
+        title += "; scores of the round that last saw a candidate"
+    figure, grids = _grids(space, title)
     unscored: list[str] = []
     for kind, grid in grids.items():
         candidates = space.candidates(kind)
