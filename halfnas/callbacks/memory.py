@@ -1,20 +1,17 @@
 """What a stage needs in memory."""
 
-import copy
-from typing import Any
-
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from halfnas.memory import MIB, peak_memory, reset_peak_memory, saved_for_backward
+from halfnas.rehearsal import random_batch, rehearsal
 
 
 class MemoryMonitor(Callback):
     """Logs, each epoch, the peaks of the stage so far, and what one weight step keeps for its backward pass.
 
-    `<stage>/step_activations_mib` is measured once, before training, on a copy of the module and random images of the
-    size of a training batch: memory does not depend on pixels, and nothing of the training is touched. It exists on any
-    device, for modules with a `loss(images, labels)`; the CUDA peaks only on CUDA devices.
+    `<stage>/step_activations_mib` is measured once, before training, on random images of the size of a training batch:
+    memory does not depend on pixels, and training does not notice. It exists on any device, for modules with a
+    `loss(images, labels)`; the CUDA peaks only on CUDA devices.
     """
 
     def __init__(self) -> None:
@@ -36,17 +33,8 @@ class MemoryMonitor(Callback):
 def step_activations(trainer: Trainer, module: LightningModule) -> int:
     """Bytes kept for the backward pass of one weight step at the batch size and precision of the training."""
     dataset = trainer.datamodule.dataset  # type: ignore[attr-defined]
-    generator = torch.Generator().manual_seed(0)
     batch_size: int = module.batch_size  # type: ignore[assignment]
-    shape = (batch_size, dataset.in_channels, dataset.image_size, dataset.image_size)
-    images = torch.randn(shape, generator=generator).to(module.device)
-    labels = torch.randint(dataset.num_classes, (batch_size,), generator=generator).to(module.device)
-    links, module.trainer = module._trainer, None  # not copied
-    try:
-        twin: Any = copy.deepcopy(module).train()
-    finally:
-        module.trainer = links
-    # Random numbers of the step (drop path) are drawn aside.
-    devices = [module.device] if module.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), trainer.precision_plugin.forward_context():
-        return saved_for_backward(lambda: twin.loss(images, labels), twin)
+    batch = random_batch(dataset, batch_size, module.device)
+    images, labels = trainer.precision_plugin.convert_input(batch)
+    with rehearsal(module, module.device), trainer.precision_plugin.forward_context():
+        return saved_for_backward(lambda: module.loss(images, labels), module)  # type: ignore[operator]
