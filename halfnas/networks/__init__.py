@@ -1,7 +1,20 @@
 """The torch modules that a space gives: the supernet, and the network of one genotype."""
 
-from halfnas.networks.build import ENGINES, build_network, build_supernet, check_engine
+from halfnas.networks.build import ENGINES, build_network, build_supernet, check_compile, check_engine
+from halfnas.networks.cell import Mixing
 from halfnas.networks.discrete import DiscreteNetwork
-from halfnas.networks.supernet import Mixing, Supernet
+from halfnas.networks.recompute import RECOMPUTE, check_recompute
+from halfnas.networks.supernet import Supernet
 
-__all__ = ["ENGINES", "DiscreteNetwork", "Mixing", "Supernet", "build_network", "build_supernet", "check_engine"]
+__all__ = [
+    "ENGINES",
+    "RECOMPUTE",
+    "DiscreteNetwork",
+    "Mixing",
+    "Supernet",
+    "build_network",
+    "build_supernet",
+    "check_compile",
+    "check_engine",
+    "check_recompute",
+]

@@ -11,51 +11,56 @@ Architecture parameters are shared by all cells of a kind: `alpha[kind]` is one 
 edge after edge; `beta[kind]` has one entry an edge.
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from halfnas.networks.cell import Mixing, Parts, SupernetCell, concatenated
 from halfnas.networks.macro import MacroNetwork
+from halfnas.networks.recompute import recomputed
 from halfnas.spaces import CellKind, CellPlan, Genotype, Mask, SearchSpace, discretize
 
 #: Standard deviation of the initial alpha and beta (quark0/darts, cnn/model_search.py).
 ARCHITECTURE_INIT_STD = 1e-3
 
-
-class Mixing(NamedTuple):
-    """The weights of one kind of cell.
-
-    Attributes:
-        operations: one vector an edge, over its kept candidates.
-        edges: weight of every edge in its node, [E]; None for a plain sum.
-    """
-
-    operations: tuple[Tensor, ...]
-    edges: Tensor | None
+#: Compiled versions of one function that torch keeps: a fan of every source, in cells of every kind and size.
+COMPILED_VARIANTS = 128
 
 
 class Supernet(MacroNetwork):
-    """All architectures that a mask leaves, as one network. See `build_supernet` for its options."""
+    """All architectures that a mask leaves, as one network. See `build_supernet` for its options.
+
+    Attributes:
+        compiled: whether parts of it are compiled the first time that they run in training mode.
+    """
 
     def __init__(
         self,
         space: SearchSpace,
         mask: Mask,
-        cell: "type[nn.Module]",
+        cell: type[SupernetCell],
         *,
         partial_channels: int,
         edge_normalization: bool,
+        recompute: str,
+        compile: bool,
     ) -> None:
         space.check_partial_channels(partial_channels)
         mask = mask.ordered(space)
 
         def make_cell(plan: CellPlan, kind: CellKind) -> nn.Module:
-            return cell(space, plan, kind, mask.kept[plan.kind], partial_channels)
+            kept = mask.kept[plan.kind]
+            return cell(space, plan, kind, kept, partial_channels, recompute_nodes=recompute != "none")
 
         super().__init__(space, space.skeleton(search=True), make_cell)
         self.mask = mask
+        self._recompute_cells = recompute == "cells"
+        self._memory_format = cell.memory_format
+        self.compiled = compile
+        if compile:
+            _compile_parts([layer for layer in self.layers if isinstance(layer, SupernetCell)])
         self.alpha = nn.ParameterDict({kind: _small(sum(map(len, edges))) for kind, edges in mask.kept.items()})
         self.beta = nn.ParameterDict(
             {kind: _small(len(edges)) for kind, edges in mask.kept.items() if edge_normalization}
@@ -68,11 +73,16 @@ class Supernet(MacroNetwork):
             mixing: weights to use in place of `self.mixing()`, for methods with a relaxation of their own.
         """
         mixing = self.mixing() if mixing is None else mixing
-        states = self.stem(images)
+        states: tuple[Parts, ...] = self.stem(images.contiguous(memory_format=self._memory_format(images.device)))
         for layer, kind in zip(self.layers, self.layer_kinds, strict=True):
-            output = layer(states[-1]) if kind is None else layer(*states, mixing=mixing[kind])
+            if kind is None:
+                output = layer(concatenated(states[-1]))
+            elif self._recompute_cells:
+                output = recomputed(partial(layer, mixing=mixing[kind]), *states, owner=layer)
+            else:
+                output = layer(*states, mixing=mixing[kind])
             states = (*states[1:], output)
-        return self.head(states[-1])
+        return self.head(concatenated(states[-1]))
 
     def mixing(self) -> dict[str, Mixing]:
         """The softmax relaxation of every kind of cell."""
@@ -124,3 +134,10 @@ class Supernet(MacroNetwork):
 
 def _small(size: int) -> nn.Parameter:
     return nn.Parameter(ARCHITECTURE_INIT_STD * torch.randn(size))
+
+
+def _compile_parts(cells: Sequence[SupernetCell]) -> None:
+    # Torch gives up on a function that it has compiled for more than a few kinds of arguments: cells have their own.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, COMPILED_VARIANTS)
+    for cell in cells:
+        cell.compile_parts()

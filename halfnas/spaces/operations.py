@@ -80,9 +80,15 @@ class DilConv(nn.Sequential):
         super().__init__(*_separable_block(channels, kernel_size, stride, 2, affine))
 
 
+class PoolBN(nn.Sequential):
+    """A pool in a supernet: a batch norm follows, so that its scale is that of the convolutions."""
+
+    def __init__(self, pool: nn.Module, channels: int) -> None:
+        super().__init__(pool, nn.BatchNorm2d(channels, affine=False))
+
+
 def _pool(pool: nn.Module, channels: int, search: bool) -> nn.Module:
-    # In a supernet a pool is followed by a batch norm, so that its scale is that of the convolutions; not in the end.
-    return nn.Sequential(pool, nn.BatchNorm2d(channels, affine=False)) if search else pool
+    return PoolBN(pool, channels) if search else pool
 
 
 #: name -> builder(channels, stride, search), in the order of DARTS, which decides ties.

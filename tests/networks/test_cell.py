@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from halfnas.networks.plain import MixedOperation, PartialMixedOperation
+from halfnas.networks.cell import MixedOperation, PartialMixedOperation
 from halfnas.spaces import DartsSpace
 
 SPACE = DartsSpace(init_channels=8, num_cells=3)

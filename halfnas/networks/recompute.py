@@ -1,0 +1,58 @@
+"""Trading time for memory: parts of a supernet are forgotten after the forward pass and computed again in the backward.
+
+Gradients do not change; batch norms update their running statistics in the forward pass only.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils.checkpoint import checkpoint
+
+#: What is computed again: nothing, what leads into (plain) or out of (fused) every node, or whole cells and, inside
+#: them, nodes.
+RECOMPUTE = ("none", "nodes", "cells")
+
+
+def check_recompute(recompute: str) -> None:
+    """Raise ValueError for a mode that does not exist."""
+    if recompute not in RECOMPUTE:
+        raise ValueError(f"`recompute` must be one of {', '.join(RECOMPUTE)}, got {recompute!r}")
+
+
+def recomputed(function: Callable[..., Any], *inputs: Any, owner: nn.Module) -> Any:
+    """`function(*inputs)`, keeping only `inputs` for the backward pass.
+
+    Args:
+        function: of modules inside `owner`; draws no random numbers.
+        inputs: tensors, or tuples of them.
+        owner: its batch norms leave their running statistics alone the second time.
+    """
+    if not torch.is_grad_enabled():
+        return function(*inputs)
+    tensors, structure = tree_flatten(inputs)
+    return checkpoint(
+        lambda *tensors: function(*tree_unflatten(tensors, structure)),
+        *tensors,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=lambda: (contextlib.nullcontext(), frozen_statistics(owner)),
+    )
+
+
+@contextlib.contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """In training mode batch norms inside `module` use the statistics of the batch without remembering them."""
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    settings = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:  # with track_running_stats off it would keep other tensors than the first time
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, num_batches_tracked) in zip(norms, settings, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, num_batches_tracked
