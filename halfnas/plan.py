@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from halfnas.data import ImageDataset
 from halfnas.errors import ConfigError
-from halfnas.networks import check_engine
+from halfnas.networks import ENGINES, check_compile, check_engine, check_recompute
 from halfnas.pruning import Pruner
 from halfnas.schema import check
 from halfnas.signatures import check_arguments
@@ -81,7 +81,7 @@ def make_plan(cfg: DictConfig) -> Plan:
         problems += check_arguments(node, group)
     supernet: Any = OmegaConf.to_container(cfg.supernet, resolve=True)
     problems += check_arguments({"_target_": "halfnas.networks.build_supernet", **supernet}, "supernet")
-    problems.attempt("supernet.engine", lambda: check_engine(cfg.supernet.engine))
+    _check_supernet(supernet, problems)
 
     stages = _stages(cfg)
     if "prune" in stages:
@@ -101,6 +101,14 @@ def make_plan(cfg: DictConfig) -> Plan:
     assert pruner is not None
     assert space is not None
     return Plan(stages, dataset, space, scoring_space or space, evaluation_space or space, pruner, mask, genotype)
+
+
+def _check_supernet(supernet: dict[str, Any], problems: _Problems) -> None:
+    engine, recompute, compile = supernet["engine"], supernet["recompute"], supernet["compile"]
+    problems.attempt("supernet.engine", lambda: check_engine(engine))
+    problems.attempt("supernet.recompute", lambda: check_recompute(recompute))
+    if engine in ENGINES:
+        problems.attempt("supernet.compile", lambda: check_compile(compile, engine))
 
 
 def _stages(cfg: DictConfig) -> tuple[str, ...]:

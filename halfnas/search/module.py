@@ -3,15 +3,19 @@
 Sources: Liu et al., DARTS, ICLR 2019 (first order); Xu et al., PC-DARTS, ICLR 2020; their public code.
 """
 
+import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 from torchmetrics.classification import MulticlassAccuracy
 
 from halfnas.networks import build_supernet
+from halfnas.rehearsal import random_batch, rehearsal
 from halfnas.search.regularizers import Regularizer
 from halfnas.spaces import Genotype, Mask, SearchSpace
 
@@ -87,6 +91,7 @@ class BilevelSearch(LightningModule):
         self.train_acc = MulticlassAccuracy(space.num_classes, average="micro")
         self.val_acc = MulticlassAccuracy(space.num_classes, average="micro")
         self._architecture_batches: Iterator[Sequence[Tensor]] | None = None
+        self._compile_seconds: float | None = None
 
     @property
     def genotype(self) -> Genotype:
@@ -120,6 +125,32 @@ class BilevelSearch(LightningModule):
         )
         return [weights, architecture], [schedule]
 
+    def on_fit_start(self) -> None:
+        """Compile what is to be compiled, on a step that leaves no trace, so that no step of training waits for it."""
+        if not self.supernet.compiled:
+            return
+        trainer = cast(Any, self.trainer)
+        batch = random_batch(trainer.datamodule.dataset, self.batch_size, self.device)
+        images, labels = trainer.precision_plugin.convert_input(batch)
+        start = time.perf_counter()
+        with (
+            rehearsal(self, self.device),
+            trainer.precision_plugin.forward_context(),
+            warnings.catch_warnings(),
+        ):
+            # The compiler looks at the gradients of all tensors that it is given.
+            warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+            try:
+                self.loss(images, labels).backward()
+            except TorchDynamoException as error:
+                first_line = str(error).strip().split("\n")[0]
+                raise RuntimeError(
+                    f"the supernet could not be compiled here ({first_line}); set supernet.compile=false"
+                ) from error
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+        self._compile_seconds = time.perf_counter() - start
+
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """One architecture step, once warm, and one weight step."""
         if self.current_epoch >= self.warmup_epochs:
@@ -139,7 +170,7 @@ class BilevelSearch(LightningModule):
         if self._architecture_batches is None:
             self._architecture_batches = cast(Any, self.trainer).datamodule.architecture_batches()
         batch = self.trainer.strategy.batch_to_device(next(self._architecture_batches), self.device)
-        images, labels = batch
+        images, labels = self.trainer.precision_plugin.convert_input(batch)
         optimizer = self._optimizer(1)
         optimizer.zero_grad()
         loss = self.loss(images, labels)
@@ -153,6 +184,8 @@ class BilevelSearch(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Step the schedule, and log where the architecture stands."""
+        if self._compile_seconds is not None:
+            self._log(1, compile_seconds=self._compile_seconds)
         self._log(1, learning_rate=self._optimizer(0).param_groups[0]["lr"])
         self._log(1, architecture_learning_rate=self._optimizer(1).param_groups[0]["lr"])
         cast(Any, self.lr_schedulers()).step()
