@@ -10,14 +10,13 @@ Unlike a peak of live tensors they depend neither on the allocator nor on the lo
 
 import argparse
 import os
-import platform
 import statistics
 import time
 from pathlib import Path
 
 import rich.box
 import torch
-from rich.console import Console
+from harness import hardware, noise, positive, print_table, synchronize
 from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -94,21 +93,6 @@ def measure_seconds(setups: list[Setup], images: Tensor, labels: Tensor, repeats
                 supernet.zero_grad(set_to_none=True)
 
 
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    model = models[0] if models else platform.processor() or platform.machine()
-    return f"{model}, {torch.get_num_threads()} threads"
-
-
 def as_table(rows: list[dict[str, object]], title: str) -> Table:
     table = Table(box=rich.box.SIMPLE, title=title)
     table.add_column("supernet")
@@ -125,13 +109,6 @@ def as_table(rows: list[dict[str, object]], title: str) -> Table:
             "" if row["seconds"] is None else f"{row['seconds']:.2f} s",
         )
     return table
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
 
 
 def parse() -> argparse.Namespace:
@@ -162,9 +139,8 @@ def main() -> None:
         setups = make_setups(space, arguments.masks, arguments.ratio, arguments.device)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None
-    shape = (arguments.batch_size, space.in_channels, arguments.image_size, arguments.image_size)
-    images = torch.randn(shape, device=arguments.device)
-    labels = torch.randint(space.num_classes, shape[:1], device=arguments.device)
+    images, labels = noise(space, arguments.batch_size, arguments.image_size, arguments.device)
+    shape = images.shape
 
     measure_saved(setups, images, labels)  # the first passes, so they warm the machine up for the timed ones too
     if not arguments.no_time:
@@ -174,13 +150,10 @@ def main() -> None:
     rows = [setup.to_json(darts_mib, pc_darts_mib) for setup in setups]
     title = f"batch {shape[0]}, C = {arguments.init_channels}, {arguments.num_cells} cells, "
     title += f"{shape[1]}x{shape[2]}x{shape[3]}, float32"
-    console = Console(width=150)
-    with console.capture() as captured:
-        console.print(as_table(rows, title))
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    print_table(as_table(rows, title))
     timed = "" if arguments.no_time else f"; seconds: median of {arguments.repeats} interleaved steps, mean over masks"
     machine = f"{hardware(arguments.device)}; torch {torch.__version__}; load average before {load:.1f}"
-    console.print(f"{machine}{timed}", highlight=False, soft_wrap=True)
+    print(f"{machine}{timed}")
     if arguments.json is not None:
         settings = {"batch_size": shape[0], "image_size": shape[2], "masks": arguments.masks, "ratio": arguments.ratio}
         settings |= {**sizes, "repeats": 0 if arguments.no_time else arguments.repeats}

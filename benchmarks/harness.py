@@ -1,0 +1,50 @@
+"""What the benchmarks share: arguments, the machine, a batch of noise, and how a table is printed."""
+
+import argparse
+import platform
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from halfnas.spaces import SearchSpace
+
+WIDTH = 150
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def noise(space: SearchSpace, batch_size: int, image_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images [B, C, H, W] and labels [B]."""
+    images = torch.randn((batch_size, space.in_channels, image_size, image_size), device=device)
+    return images, torch.randint(space.num_classes, (batch_size,), device=device)
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.processor() or platform.machine()
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
+def print_table(table: Table) -> None:
+    """Without the blanks that rich leaves at the end of lines."""
+    console = Console(width=WIDTH)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
