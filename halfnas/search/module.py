@@ -146,7 +146,7 @@ class BilevelSearch(LightningModule):
                 first_line = str(error).strip().split("\n")[0]
                 raise RuntimeError(
                     f"the supernet could not be compiled here ({first_line}); set supernet.compile=false"
-                ) from error
+                ) from None  # the compiler's own traceback says nothing to a user
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
         self._compile_seconds = time.perf_counter() - start
