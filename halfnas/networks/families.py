@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from halfnas.networks.functions import Geometry, relu_conv
+from halfnas.networks.convolutions import Geometry, relu_conv
 from halfnas.spaces.operations import DilConv, FactorizedReduce, PoolBN, SepConv
 
 #: Batch norms that fold have the defaults of torch, and neither scale nor shift.

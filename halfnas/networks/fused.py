@@ -20,7 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from halfnas.networks.batch_norms import fold_batch_norm, standardize
 from halfnas.networks.cell import MixedOperation, Mixing, PartialMixedOperation, Parts, SupernetCell, concatenated
+from halfnas.networks.convolutions import pointwise_relu_depthwise, relu_conv, relu_depthwise
 from halfnas.networks.families import (
     EPS,
     FAMILIES,
@@ -30,13 +32,6 @@ from halfnas.networks.families import (
     factorized_reduce,
     fuses,
     has_usual_norms,
-)
-from halfnas.networks.functions import (
-    fold_batch_norm,
-    pointwise_relu_depthwise,
-    relu_conv,
-    relu_depthwise,
-    standardize,
 )
 from halfnas.networks.recompute import recomputed
 from halfnas.spaces import CellKind, CellPlan, SearchSpace

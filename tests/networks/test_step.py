@@ -8,14 +8,8 @@ from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from halfnas.memory import SavedTensors
-from halfnas.networks.functions import (
-    Geometry,
-    fold_batch_norm,
-    pointwise_relu_depthwise,
-    relu_conv,
-    relu_depthwise,
-    standardize,
-)
+from halfnas.networks.batch_norms import fold_batch_norm, standardize
+from halfnas.networks.convolutions import Geometry, pointwise_relu_depthwise, relu_conv, relu_depthwise
 
 EPS = 1e-3
 FORMATS = [torch.contiguous_format, torch.channels_last]
