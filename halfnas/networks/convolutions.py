@@ -21,12 +21,12 @@ class Geometry(NamedTuple):
     dilation: int = 1
 
 
-def relu_conv(parts: Sequence[Tensor], weight: Tensor, stride: int = 1) -> Tensor:
-    """Convolution without padding of the ReLU of parts, concatenated over channels; keeps the parts.
+def relu_conv(parts: Sequence[Tensor], weight: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
+    """Convolution of the ReLU of parts, concatenated over channels; keeps the parts.
 
     Parts [B, ..., H, W] of C channels together, weight [C', C, k, k] -> [B, C', H', W'].
     """
-    return _ReluConv.run(Geometry(stride), weight, *parts)
+    return _ReluConv.run(Geometry(stride, padding), weight, *parts)
 
 
 class _ReluConv(Step):

@@ -10,11 +10,14 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from halfnas.networks.macro import MacroNetwork
-from halfnas.spaces import CellKind, CellPlan, Gene, Genotype, SearchSpace
+from halfnas.spaces import NONE, CellKind, CellPlan, Gene, Genotype, SearchSpace
 
 
 class DiscreteCell(nn.Module):
-    """A cell with one operation on each chosen edge. Drop path acts on every operation but the identity."""
+    """A cell with one operation on each chosen edge. Drop path acts on every operation but the identity and `none`.
+
+    `none` is a module like the others, so that what stands before it gets a gradient, zero, in every genotype.
+    """
 
     def __init__(
         self, space: SearchSpace, plan: CellPlan, kind: CellKind, genes: Sequence[Gene], output: Sequence[int]
@@ -30,9 +33,9 @@ class DiscreteCell(nn.Module):
         for (name, source), target in zip(genes, targets, strict=True):
             edge = next(e for e in kind.edges_into(target) if kind.edges[e].source == source)
             operation = space.operation(name, plan.channels, plan.strides[edge], search=False)
-            identity = isinstance(operation, nn.Identity)
+            kept = isinstance(operation, nn.Identity) or name == NONE
             self.operations.append(operation)
-            self.drop_paths.append(nn.Identity() if identity else StochasticDepth(0.0, mode="row"))
+            self.drop_paths.append(nn.Identity() if kept else StochasticDepth(0.0, mode="row"))
 
     def forward(self, *inputs: Tensor) -> Tensor:
         states = [preprocess(x) for preprocess, x in zip(self.preprocess, inputs, strict=True)]

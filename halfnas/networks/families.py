@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from halfnas.networks.convolutions import Geometry, relu_conv
-from halfnas.spaces.operations import DilConv, FactorizedReduce, PoolBN, SepConv
+from halfnas.spaces.operations import DilConv, FactorizedReduce, PoolBN, ReLUConvBN, SepConv
 
 #: Batch norms that fold have the defaults of torch, and neither scale nor shift.
 EPS = nn.BatchNorm2d(1).eps
@@ -104,17 +104,32 @@ class Reduce(Mapped):
         return factorized_reduce([x], cast(Sequence[FactorizedReduce], self.operations))
 
 
-class Skip(Mapped):
-    """The state itself."""
+class Convolution(Mapped):
+    """ReLUConvBN."""
+
+    def __init__(self, operations: Sequence[ReLUConvBN]) -> None:
+        super().__init__(operations)
+        layers: list[list[Any]] = [list(operation) for operation in operations]
+        self.convolutions = [convolution for _, convolution, _ in layers]
+        self.norms = [norm for *_, norm in layers]
+
+    def map(self, x: Tensor) -> Tensor:
+        first = self.convolutions[0]
+        weight = torch.cat([convolution.weight for convolution in self.convolutions])
+        return relu_conv([x], weight, first.stride[0], first.padding[0])
+
+
+class Bare(Mapped):
+    """An operation without parameters or batch norm: the state itself, or a pool of it."""
 
     shared = True
 
-    def __init__(self, operations: Sequence[nn.Identity]) -> None:
+    def __init__(self, operations: Sequence[nn.Module]) -> None:
         super().__init__(operations)
         self.norms = []
 
     def map(self, x: Tensor) -> Tensor:
-        return x
+        return self.operations[0](x)
 
 
 #: Which operations run as a family. The order is that of their maps; those that are not normalised come last.
@@ -123,7 +138,9 @@ FAMILIES: dict[type[nn.Module], Callable[..., Family]] = {
     DilConv: Separable,
     PoolBN: Pool,
     FactorizedReduce: Reduce,
-    nn.Identity: Skip,
+    ReLUConvBN: Convolution,
+    nn.AvgPool2d: Bare,
+    nn.Identity: Bare,
 }
 
 

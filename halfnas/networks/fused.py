@@ -3,8 +3,8 @@
 As soon as a state of a cell is known, every kept candidate on every edge that leaves it runs, together with the others
 of its name. A candidate is a feature map, a 1x1 convolution A of it, and a batch norm. The map of a dil_conv is a
 depthwise convolution of the ReLU of the state, that of a sep_conv a depthwise convolution of the ReLU of such a
-candidate, that of a pool the pooled state (A is the identity). As the batch norm folds into A (`fold_batch_norm`),
-the mixtures of all edges are one 1x1 convolution of all maps:
+candidate, that of a pool the pooled state, that of a nor_conv its convolution (A is the identity). As the batch norm
+folds into A (`fold_batch_norm`), the mixtures of all edges are one 1x1 convolution of all maps:
 
     sum_o w_o BN_o(A_o map_o) = sum_o (w_o D_o A_o) map_o - sum_o w_o D_o A_o mu_o
 
@@ -321,7 +321,7 @@ class FusedCell(SupernetCell):
             z, norm = factorized_reduce(parts, [module]), module.bn
         else:
             _, convolution, norm = cast(tuple[nn.ReLU, nn.Conv2d, nn.BatchNorm2d], module)
-            z = relu_conv(parts, convolution.weight)
+            z = relu_conv(parts, convolution.weight, convolution.stride[0], cast(int, convolution.padding[0]))
         positions = count_positions(z)
         state, mean, variance = standardize(z, EPS)
         seen.append(Statistics([[norm]], mean[None], variance[None], positions))

@@ -20,11 +20,13 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
 from halfnas.reporting.layout import FONT_SIZE, CellLayout, arrows, state_name, states, text_width
-from halfnas.spaces import CellKind, Genotype, Mask, SearchSpace
+from halfnas.spaces import NONE, CellKind, Genotype, Mask, SearchSpace
 
 #: family of operations -> fragments of their names, and a colour of Okabe and Ito's palette, which colour-blind
-#: readers can tell apart ("Color Universal Design", 2008). The first family that fits counts; "" fits all.
+#: readers can tell apart ("Color Universal Design", 2008); `none` has a grey. The first family that fits counts; ""
+#: fits all.
 FAMILIES = {
+    NONE: ((NONE,), "#8C8C8C"),
     "skip": (("skip", "identity"), "#CC79A7"),
     "pooling": (("pool",), "#009E73"),
     "dilated": (("dil",), "#D55E00"),
@@ -48,7 +50,8 @@ GROUP_GAP = 0.07  # between the edges into different nodes
 def draw_genotype(genotype: Genotype, space: SearchSpace, title: str | None = None) -> Figure:
     """Draw every cell of a genotype as a graph from left to right.
 
-    Boxes are states, coloured arrows are genes with their operation, grey ones the concatenation to the output.
+    Boxes are states, coloured arrows are genes with their operation, dashed where it is `none`, light grey ones the
+    concatenation to the output.
 
     Raises:
         ValueError: it is no genotype of `space`.
@@ -60,8 +63,10 @@ def draw_genotype(genotype: Genotype, space: SearchSpace, title: str | None = No
         _draw_cell(axes, cell)
         axes.set_title(_cell_name(kind), fontsize=FONT_SIZE + 1)
     used = {_family(operation) for genes in genotype.cells.values() for operation, _ in genes}
-    colours = {name: colour for name, (_, colour) in FAMILIES.items() if name in used} | {"concatenation": GREY}
-    _legend(figure, [Line2D([], [], color=colour, lw=2, label=name) for name, colour in colours.items()])
+    colours = {name: colour for name, (_, colour) in FAMILIES.items() if name in used}
+    colours["concatenation" if any(len(cell.outputs) > 1 for cell in cells.values()) else "output"] = GREY
+    lines = [Line2D([], [], color=colour, lw=2, ls=_line(name), label=name) for name, colour in colours.items()]
+    _legend(figure, lines)
     return figure
 
 
@@ -152,8 +157,9 @@ def genotype_to_dot(genotype: Genotype, space: SearchSpace) -> str:
         lines += [f"    {node[s]} [label={_quote(state_name(s, kind).strip('$'))}];" for s in states(kind)]
         lines.append(f"    {node['output']} [label={_quote('c_{k}')}];")
         for operation, source, target in arrows(genotype, name, kind):
-            style = f"[label={_quote(operation)}, color={_quote(_colour(operation))}]"
-            lines.append(f"    {node[source]} -> {node[target]} {style};")
+            style = f"label={_quote(operation)}, color={_quote(_colour(operation))}"
+            style += ", style=dashed" if operation == NONE else ""
+            lines.append(f"    {node[source]} -> {node[target]} [{style}];")
         for state in genotype.outputs.get(name, kind.output):
             lines.append(f"    {node[state]} -> {node['output']} [color={_quote(GREY)}];")
         lines.append("  }")
@@ -170,6 +176,7 @@ def _draw_cell(axes: Axes, cell: CellLayout) -> None:
         gene = number < len(genes)
         arrow = FancyArrowPatch(path=cell.path(route), arrowstyle="-|>,head_width=2.2,head_length=4.5", clip_on=False)
         arrow.set(color=_colour(cell.arrows[number][0]) if gene else GREY, linewidth=1.3, zorder=2 + gene, gid=gid)
+        arrow.set_linestyle(_line(cell.arrows[number][0]) if gene else "-")
         if gene:  # where arrows cross, one passes under the other
             arrow.set_path_effects([withStroke(linewidth=3.2, foreground="white")])
         axes.add_patch(arrow)
@@ -290,6 +297,10 @@ def _row_tops(kind: CellKind) -> list[float]:
 
 def _family(operation: str) -> str:
     return next(name for name, (parts, _) in FAMILIES.items() if any(part in operation for part in parts))
+
+
+def _line(operation: str) -> Literal["-", "--"]:
+    return "--" if operation == NONE else "-"
 
 
 def _colour(operation: str) -> str:

@@ -63,7 +63,7 @@ def describe_mask(mask: Mask) -> str:
 def describe_genotype(genotype: Genotype) -> str:
     """The cells in a line each: operation(source state)."""
     lines = [
-        f"Cell {kind}: " + "  ".join(f"{name}({source})" for name, source in genes)
+        ("Cell: " if kind == "cell" else f"Cell {kind}: ") + "  ".join(f"{name}({source})" for name, source in genes)
         for kind, genes in genotype.cells.items()
     ]
     return "\n".join(lines)

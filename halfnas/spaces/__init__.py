@@ -5,10 +5,12 @@ from halfnas.spaces.discretize import discretize
 from halfnas.spaces.genotype import Gene, Genotype
 from halfnas.spaces.load import load_space
 from halfnas.spaces.mask import Mask, check_ratio, num_kept
+from halfnas.spaces.nasbench201 import NASBench201Space, from_architecture_string, to_architecture_string
 from halfnas.spaces.published import PublishedCell, find_genotype, published_cells
 from halfnas.spaces.space import NONE, CellKind, CellPlan, Edge, SearchSpace, Skeleton
 
 __all__ = [
-    "NONE", "CellKind", "CellPlan", "DartsSpace", "Edge", "Gene", "Genotype", "Mask", "PublishedCell", "SearchSpace",
-    "Skeleton", "check_ratio", "discretize", "find_genotype", "load_space", "num_kept", "published_cells",
+    "NONE", "CellKind", "CellPlan", "DartsSpace", "Edge", "Gene", "Genotype", "Mask", "NASBench201Space",
+    "PublishedCell", "SearchSpace", "Skeleton", "check_ratio", "discretize", "find_genotype",
+    "from_architecture_string", "load_space", "num_kept", "published_cells", "to_architecture_string",
 ]  # fmt: skip

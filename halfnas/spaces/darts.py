@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from halfnas.spaces.operations import DARTS_OPERATIONS, FactorizedReduce, ReLUConvBN
-from halfnas.spaces.space import CellKind, CellPlan, Edge, SearchSpace, Skeleton
+from halfnas.spaces.space import CellKind, CellPlan, Edge, SearchSpace, Skeleton, check_channels_divide
 
 NUM_INPUTS = 2
 NUM_NODES = 4
@@ -160,12 +160,7 @@ class DartsSpace(SearchSpace):
             )
 
     def check_partial_channels(self, partial_channels: int) -> None:
-        if partial_channels < 1 or self.init_channels % partial_channels:
-            divisors = [k for k in (1, 2, 4, 8, 16) if self.init_channels % k == 0]
-            raise ValueError(
-                f"`partial_channels` must divide `init_channels`: {self.init_channels} is no multiple of "
-                f"{partial_channels}; possible: {', '.join(map(str, divisors))}"
-            )
+        check_channels_divide(self.init_channels, partial_channels)
 
 
 STEMS = {"cifar": CifarStem}

@@ -20,7 +20,8 @@ class Genotype:
 
     Attributes:
         space: name of the space it belongs to.
-        cells: kind -> genes in the order of the nodes they feed; within a node in the order of strength.
+        cells: kind -> genes in the order of the nodes they feed; within a node in the order of strength, or of the
+            edges where a node keeps them all.
         outputs: kind -> states that are concatenated to the cell's output, where the space lets them vary.
 
     `genotype.normal` is short for `genotype.cells["normal"]`, `genotype.normal_concat` for `outputs["normal"]`.

@@ -22,12 +22,14 @@ class Zero(nn.Module):
 
 
 class ReLUConvBN(nn.Sequential):
-    """ReLU, 1x1 convolution, batch norm: brings a cell's input to the cell's channels."""
+    """ReLU, convolution, batch norm. The kernel is odd, and padded so that only the stride changes the resolution."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, affine: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, *, affine: bool
+    ) -> None:
         super().__init__(
             nn.ReLU(),
-            nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False),
+            nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False),
             nn.BatchNorm2d(out_channels, affine=affine),
         )
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from halfnas.spaces.genotype import Genotype
 
-#: The candidate that carries no signal. It takes part in the softmax but is never chosen.
+#: The candidate that carries no signal. It takes part in the softmax; `CellKind.choices` says where it may be chosen.
 NONE = "none"
 
 
@@ -33,7 +33,7 @@ class CellKind:
     Attributes:
         num_inputs: how many of the last outputs of the network a cell reads.
         edges: ordered by target, then source.
-        edges_per_node: how many incoming edges a node of the discrete cell keeps; None keeps all.
+        edges_per_node: how many incoming edges a node of the discrete cell keeps; None keeps all, `none` on some.
         output: the states concatenated over channels to give the cell's output.
     """
 
@@ -55,6 +55,16 @@ class CellKind:
         """How many operations feed `node` in a discrete cell."""
         incoming = len(self.edges_into(node))
         return incoming if self.edges_per_node is None else min(self.edges_per_node, incoming)
+
+    def choices(self, edge: Edge) -> tuple[str, ...]:
+        """The candidates of an edge that a discrete cell may have there.
+
+        Where a node selects some of its edges (DARTS) those left out are the ones without signal, and a selected one
+        is never `none`. Where it keeps all of them (NAS-Bench-201) `none` is an operation like the others.
+        """
+        if self.edges_per_node is None:
+            return edge.candidates
+        return tuple(name for name in edge.candidates if name != NONE)
 
 
 @dataclass(frozen=True)
@@ -163,9 +173,19 @@ class SearchSpace(ABC):
                 edges = {kind.edges[e].source: kind.edges[e] for e in kind.edges_into(node)}
                 if source not in edges:
                     raise ValueError(f"cell {name!r}: node {node} cannot read state {source}; it reads {sorted(edges)}")
-                if operation == NONE or operation not in edges[source].candidates:
-                    known = [c for c in edges[source].candidates if c != NONE]
+                known = kind.choices(edges[source])
+                if operation not in known:
                     raise ValueError(f"cell {name!r}: unknown operation {operation!r}; known: {', '.join(known)}")
             outputs = genotype.outputs.get(name, kind.output)
             if not outputs or not set(outputs) <= set(kind.nodes):
                 raise ValueError(f"cell {name!r}: output {list(outputs)} must be some of nodes {list(kind.nodes)}")
+
+
+def check_channels_divide(init_channels: int, partial_channels: int) -> None:
+    """Raise ValueError where 1/`partial_channels` of `init_channels`, and so of its multiples, is no whole number."""
+    if partial_channels < 1 or init_channels % partial_channels:
+        divisors = [k for k in (1, 2, 4, 8, 16) if init_channels % k == 0]
+        raise ValueError(
+            f"`partial_channels` must divide `init_channels`: {init_channels} is no multiple of {partial_channels}; "
+            f"possible: {', '.join(map(str, divisors))}"
+        )

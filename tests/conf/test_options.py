@@ -3,6 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
+from halfnas.errors import ConfigError
 from halfnas.plan import make_plan
 from halfnas.signatures import check_arguments
 from halfnas.spaces.load import CONF
@@ -27,7 +28,7 @@ def test_option_composes(settings, group, name):
     ("group", "expected"),
     [
         ("dataset", {"digits", "cifar10", "cifar100", "fake"}),
-        ("space", {"darts"}),
+        ("space", {"darts", "nasbench201"}),
         ("pruner", {"nngp", "random", "none"}),
         ("searcher", {"darts", "pcdarts", "beta_pcdarts"}),
         ("logger", {"wandb", "csv", "none"}),
@@ -65,6 +66,18 @@ def test_every_dataset_can_be_searched(settings, name):
 @pytest.mark.parametrize("name", names("pruner"))
 def test_every_pruner_is_made(settings, name):
     assert make_plan(settings(f"pruner={name}", "ratio=1")).pruner.name == name
+
+
+@pytest.mark.parametrize("name", names("space"))
+def test_every_space_can_be_searched(settings, name):
+    plan = make_plan(settings(f"space={name}"))
+
+    assert plan.space.name == plan.scoring_space.name == plan.evaluation_space.name == name
+
+
+def test_a_space_says_before_training_that_it_has_no_auxiliary_head(settings):
+    with pytest.raises(ConfigError, match="`evaluation`: the nasbench201 space has no auxiliary head; switch it off"):
+        make_plan(settings("space=nasbench201", "evaluation.auxiliary=true"))
 
 
 @pytest.mark.parametrize("name", names("searcher"))

@@ -73,6 +73,17 @@ def test_every_file_of_a_run(single):
     assert {"search/val_acc", "evaluate/test_acc", "evaluate/val_acc"} <= set(read(job / "metrics.json"))
 
 
+def test_another_space(tmp_path):
+    done = python(tmp_path, str(TRAIN), *TINY, "space=nasbench201", "logger=none", "hydra.run.dir=job")
+    assert done.returncode == 0, done.stderr
+    mask, genotype = (read(tmp_path / "job" / f"{name}.json") for name in ("mask", "genotype"))
+    assert mask["space"] == genotype["space"] == "nasbench201"
+    assert [source for _, source in genotype["cell"]] == [0, 0, 1, 0, 1, 2]
+    assert all(name in kept for (name, _), kept in zip(genotype["cell"], mask["kept"]["cell"], strict=True))
+    assert genotype["cell_concat"] == [3]
+    assert {"figures/mask.png", "figures/genotype.png", "figures/strengths.png"} <= files(tmp_path / "job")
+
+
 def test_the_end_of_a_run_says_what_came_out(single):
     _, job, done = single
     accuracy = read(job / "metrics.json")["evaluate/test_acc"]

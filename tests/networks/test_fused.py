@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import io
+from functools import partial
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from halfnas import build_supernet
 from halfnas.memory import saved_for_backward
-from halfnas.spaces import DartsSpace, Mask
+from halfnas.networks.fused import FusedCell
+from halfnas.spaces import DartsSpace, Mask, NASBench201Space
 from halfnas.spaces.operations import FactorizedReduce, ReLUConvBN, SepConv, Zero
 
 RECOMPUTE = ("none", "nodes", "cells")
@@ -136,6 +138,33 @@ def test_full_mask(recompute, partial_channels):
     assert_same(backward(fused, *batch), wanted)
     assert_same(fused.state_dict(), plain.state_dict())
     assert min(tensor.abs().max() for tensor in wanted.values()) > 1e3 * FLOOR  # no gradient is compared in vain
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5])
+@pytest.mark.parametrize("partial_channels", [1, 2])
+@pytest.mark.parametrize("recompute", RECOMPUTE)
+def test_cells_of_one_input_and_one_output(recompute, partial_channels, ratio):
+    torch.manual_seed(0)
+    space = NASBench201Space(init_channels=4, num_cells=3)
+    mask = Mask.random(space, ratio, seed=0)
+    plain, fused = make_pair(space, mask, recompute=recompute, partial_channels=partial_channels)
+    batches = [make_batch(image_size=7) for _ in range(3)]
+    for found, wanted in zip(train(fused, batches), train(plain, batches), strict=True):
+        assert_same(found, wanted)
+    assert_same(fused.state_dict(), plain.state_dict())
+    images, _ = make_batch()
+    assert_same({"logits": fused.eval()(images)}, {"logits": plain.eval()(images)})
+    fans = [fan for layer in fused.layers if isinstance(layer, FusedCell) for fan in layer.fans]
+    assert len(fans) == 3 * 3
+    assert not any(fan.others for fan in fans)  # the engine knows all of these operations
+
+
+def test_cells_of_one_input_keep_less():
+    space = NASBench201Space(init_channels=8, num_cells=3)
+    plain, fused = make_pair(space, dtype=torch.float32)
+    images, _ = make_batch(16, 32, torch.float32)
+    kept_plain, kept_fused = (saved_for_backward(partial(net, images), net) for net in (plain, fused))
+    assert kept_fused < 0.55 * kept_plain  # measured: 0.51
 
 
 @pytest.mark.parametrize("name", [name for name in CANDIDATES if name != "none"])

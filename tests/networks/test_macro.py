@@ -79,8 +79,11 @@ def test_supernet_by_hand(space):
     with torch.no_grad():  # kept, in the space's order: twice, none, identity, identity, twice
         supernet.alpha["cell"].copy_(torch.tensor([0.0, 2.0, 1.0, 0.0, 1.0]))
     genotype = supernet.genotype()
-    assert genotype.cell == (("twice", 0), ("identity", 0), ("twice", 1))
-    DiscreteNetwork(space, genotype)
+    assert genotype.cell == (("twice", 0), ("none", 0), ("twice", 1))  # all edges are kept, some without signal
+    network = DiscreteNetwork(space, genotype)
+    # state 1 = 2x, state 2 = 0 + 2 * 2x = 4x
+    expected = network.head(16 * nn.functional.avg_pool2d(network.stem(images)[0], 2))
+    torch.testing.assert_close(network(images), expected)
 
 
 def test_partial_channels_are_refused_where_a_space_has_none(space):

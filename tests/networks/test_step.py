@@ -71,14 +71,14 @@ def num_bytes(*tensors):
 
 @each_format
 @pytest.mark.parametrize("size", [(6, 6), (5, 7), (3, 4)])
-@pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (1, 2), (2, 2)])
+@pytest.mark.parametrize(("kernel_size", "stride", "padding"), [(1, 1, 0), (1, 2, 0), (2, 2, 0), (3, 1, 1)])
 @pytest.mark.parametrize("channels", [(4,), (2, 3, 1)])
-def test_relu_conv(channels, kernel_size, stride, size, memory_format):
+def test_relu_conv(channels, kernel_size, stride, padding, size, memory_format):
     weight = normal(5, sum(channels), kernel_size, kernel_size)
     parts = [normal(3, c, *size, memory_format=memory_format) for c in channels]
     compare(
-        lambda weight, *parts: relu_conv(parts, weight, stride),
-        lambda weight, *parts: F.conv2d(torch.cat(parts, dim=1).relu(), weight, stride=stride),
+        lambda weight, *parts: relu_conv(parts, weight, stride, padding),
+        lambda weight, *parts: F.conv2d(torch.cat(parts, dim=1).relu(), weight, stride=stride, padding=padding),
         [weight, *parts],
     )
 

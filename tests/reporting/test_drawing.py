@@ -127,6 +127,24 @@ def test_families_have_colours_and_a_legend_of_those_used():
     assert "dilated" not in [text.get_text() for text in no_dilated.get_texts()]
 
 
+def test_edges_without_signal_are_dashed(other, other_genotype):
+    genes = (("none", 0), *other_genotype.cells["cell"][1:])
+    genotype = Genotype("other", {**other_genotype.cells, "cell": genes})
+    figure = draw_genotype(genotype, other)
+    arrows = by_gid(figure, "gene:") | by_gid(figure, "concat:")
+    dashed = {gid for gid, arrow in arrows.items() if arrow.get_linestyle() == "--"}
+    assert dashed == {"gene:cell:0->1:none"}
+    labels = {line.get_label(): line.get_linestyle() for line in figure.legends[0].get_lines()}
+    assert [label for label, line in labels.items() if line == "--"] == ["none"]
+    assert '"cell_0" -> "cell_1" [label="none", color="#8C8C8C", style=dashed];' in genotype_to_dot(genotype, other)
+
+
+def test_a_single_output_is_no_concatenation(make_other, other, other_genotype):
+    cell = make_other({"cell": other.kinds["cell"]})
+    figure = draw_genotype(Genotype("other", {"cell": other_genotype.cells["cell"]}), cell)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["skip", "pooling", "convolution", "output"]
+
+
 def test_drawing_is_repeatable_and_leaves_no_global_state():
     before, state = dict(mpl.rcParams), random.getstate()
     first, second = (draw_genotype(find_genotype("p_darts"), DARTS) for _ in range(2))

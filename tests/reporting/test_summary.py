@@ -102,7 +102,7 @@ def test_mask_counts_each_operation():
 
 def test_genotype_is_a_line_a_cell():
     genotype = Genotype("other", {"cell": (("conv", 0), ("skip", 12)), "stage": (("attention", 3),)})
-    assert describe_genotype(genotype) == "Cell cell: conv(0)  skip(12)\nCell stage: attention(3)"
+    assert describe_genotype(genotype) == "Cell: conv(0)  skip(12)\nCell stage: attention(3)"
     first, second = describe_genotype(find_genotype("darts_v2")).splitlines()
     assert first.startswith("Cell normal: sep_conv_3x3(0)  sep_conv_3x3(1)  sep_conv_3x3(0)")
     assert second.startswith("Cell reduce: max_pool_3x3(0)  max_pool_3x3(1)")

@@ -60,7 +60,7 @@ def test_tie_for_the_last_place_goes_to_the_lower_state(space):
     assert genes[6:8] == (("sep_conv_3x3", 4), ("sep_conv_3x3", 1))
 
 
-def test_none_is_never_chosen_but_weakens_its_edge(space):
+def test_none_is_never_chosen_where_edges_are_selected_but_weakens_its_edge(space):
     # Edge 2 has the largest alpha of an operation, but more of `none`:
     #   e^2 / (e^3 + e^2 + 1) = 0.259 < e^0.5 / (2 + e^0.5) = 0.452 < e / (2 + e) = 0.576
     node_3 = {
@@ -106,4 +106,12 @@ def test_a_space_that_keeps_all_edges_keeps_their_order():
     strengths = [{"a": 0.1, "b": 0.2}, {"a": 0.3, "b": 0.1}, {"none": 0.1, "b": 0.9}]
     genotype = discretize(space, {"cell": strengths})
     assert genotype.cell == (("b", 0), ("a", 0), ("b", 1))
+    space.check_genotype(genotype)
+
+
+def test_a_space_that_keeps_all_edges_may_choose_none():
+    space = AllEdges(num_classes=10, in_channels=3)
+    strengths = [{"none": 0.3, "b": 0.2}, {"none": 0.2, "a": 0.2}, {"none": 0.1, "b": 0.2}]
+    genotype = discretize(space, {"cell": strengths})
+    assert genotype.cell == (("none", 0), ("none", 0), ("b", 1))  # of equals the first in the space
     space.check_genotype(genotype)

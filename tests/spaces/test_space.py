@@ -24,12 +24,19 @@ def test_a_cell_that_keeps_all_edges():
     assert kind.nodes == (1, 2, 3)
     assert [kind.edges_into(node) for node in kind.nodes] == [(0,), (1, 2), (3, 4, 5)]
     assert [kind.genes_into(node) for node in kind.nodes] == [1, 2, 3]
+    assert {kind.choices(edge) for edge in edges} == {("none", "conv")}
 
 
 def test_a_node_with_fewer_edges_than_it_may_keep():
     edges = tuple(Edge(source, target, ("conv",)) for target in (1, 2, 3) for source in range(target))
     kind = CellKind(num_inputs=1, edges=edges, edges_per_node=2, output=(3,))
     assert [kind.genes_into(node) for node in kind.nodes] == [1, 2, 2]
+
+
+def test_none_is_no_choice_where_edges_are_selected():
+    edge = Edge(0, 1, ("skip", "none", "conv"))
+    assert CellKind(num_inputs=1, edges=(edge,), edges_per_node=1, output=(1,)).choices(edge) == ("skip", "conv")
+    assert CellKind(num_inputs=1, edges=(edge,), edges_per_node=None, output=(1,)).choices(edge) == edge.candidates
 
 
 class NoPartialChannels(SearchSpace):
