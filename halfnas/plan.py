@@ -129,7 +129,7 @@ def _build_spaces(
 
     def build(**sizes: Any) -> SearchSpace:
         shape = {"num_classes": dataset.num_classes, "in_channels": dataset.in_channels}
-        return instantiate(cfg.space, **shape, **sizes, _convert_="all")
+        return instantiate(cfg.space, **{**shape, **sizes}, _convert_="all")
 
     scoring = evaluation = None
     space = problems.attempt("space", build)
@@ -143,6 +143,8 @@ def _build_spaces(
         return [space, None, None]  # said once, not for each size
     if "prune" in stages and pruner is not None:
         scoring = problems.attempt("pruner.network", lambda: build(**pruner.network))
+        if scoring is not None:
+            problems.attempt("pruner", lambda: _check_scoring(scoring, dataset, pruner))
     if "evaluate" in stages:
         sizes = {key: cfg.evaluation[key] for key in ("init_channels", "num_cells")}
         evaluation = problems.attempt("evaluation", lambda: build(**sizes))
@@ -150,6 +152,15 @@ def _build_spaces(
             size, auxiliary = dataset.image_size, cfg.evaluation.auxiliary
             problems.attempt("evaluation", lambda: evaluation.check_images(size, auxiliary=auxiliary))
     return [space, scoring, evaluation]
+
+
+def _check_scoring(space: SearchSpace, dataset: ImageDataset, pruner: Pruner) -> None:
+    if space.num_classes < dataset.num_classes:
+        raise ValueError(
+            f"`pruner.network.num_classes` must be at least the {dataset.num_classes} classes of the dataset, "
+            f"got {space.num_classes}"
+        )
+    space.check_images(min(dataset.image_size, pruner.image_size or dataset.image_size))
 
 
 def _load_mask(cfg: DictConfig, space: SearchSpace | None, problems: _Problems) -> Mask | None:

@@ -82,6 +82,10 @@ def _positive(setting: str) -> Rule:
 RULES = (
     _at_least("seed", 0, "seeds of random generators are not negative"),
     _at_least("pruner.repeats", 1, "each candidate is scored on at least one network"),
+    _at_least("pruner.max_repeats", 1, "each candidate is scored on at least one network"),
+    _at_least("pruner.rounds", 1, "1 removes everything at once"),
+    _at_least("pruner.image_size", 1, "a side in pixels; null leaves images as they are"),
+    Rule("pruner.stability", lambda v: 0 < v <= 1, "must be in (0, 1]: an agreement of two masks, e.g. 0.9"),
     _at_least("pruner.num_batches", 1, "a score needs images"),
     _at_least("pruner.batch_size", 2, "a score compares images, and batch norm cannot work on one"),
     _at_least("pruner.candidates_per_call", 1, "candidates evaluated at once"),

@@ -114,7 +114,7 @@ class _Run:
             data = PruningData(
                 self.plan.dataset,
                 batch_size=pruner.batch_size * pruner.num_batches,
-                num_batches=pruner.num_repeats,
+                num_batches=pruner.max_steps,
                 seed=self.cfg.seed,
             )
             metrics = self._fit(module, data)

@@ -61,6 +61,37 @@ def test_ratio_is_not_needed_where_nothing_is_pruned(settings):
         ("pruner.rankers.nngp_frobenius.sign=up", ["`pruner.rankers.nngp_frobenius.sign` must be an integer, got"]),
         ("pruner.network.num_cells=2", ["`pruner.network`: `num_cells` must be at least 3, got 2"]),
         ("+pruner.network.foo=1", ["`pruner.network`", "'foo'"]),
+        (
+            "pruner.network.num_classes=9",
+            ["`pruner.network.num_classes` must be at least the 10 classes of the dataset, got 9"],
+        ),
+        ("pruner.image_size=3", ["`pruner`: images of 3x3 are too small"]),
+        ("pruner.image_size=0", ["`pruner.image_size` must be at least 1", "null leaves images as they are", "got 0"]),
+        ("pruner.repeats=0", ["`pruner.repeats` must be at least 1", "got 0"]),
+        ("pruner.repeats=often", ["`pruner`: `repeats` must be a number or auto, got 'often'"]),
+        ("pruner.repeats=1.5", ["`pruner.repeats` must be an integer or text, got 1.5"]),
+        ("pruner.max_repeats=auto", ["`pruner.max_repeats` must be an integer, got 'auto'"]),
+        ("pruner.rounds=0", ["`pruner.rounds` must be at least 1", "got 0"]),
+        ("pruner.stability=1.5", ["`pruner.stability` must be in (0, 1]", "got 1.5"]),
+        ("pruner.batch_size=1", ["`pruner.batch_size` must be at least 2", "got 1"]),
+        ("pruner.importance=second", ["`pruner`: `importance` must be one of exact, taylor, got 'second'"]),
+        ("pruner.combine=product", ["`pruner`: `combine` must be one of sum, rank, got 'product'"]),
+        ("pruner.aggregate=max", ["`pruner`: `aggregate` must be one of mean, median, rank, shrink, got 'max'"]),
+        ("pruner.scope=cell", ["`pruner`: `scope` must be one of edge, kind, global, got 'cell'"]),
+        ("pruner.rankers.nngp_frobenius=null", ["`pruner`: `rankers` must name at least one ranking function"]),
+        ("pruner.rankers.nngp_frobenius.sign=2", ["`pruner`", "`sign` must be 1", "got 2"]),
+        (
+            "pruner.rankers.nngp_frobenius._target_=halfnas.pruning.rankers.Best",
+            ["`pruner.rankers.nngp_frobenius._target_`", "'halfnas.pruning.rankers.Best' cannot be imported"],
+        ),
+        (
+            "pruner=naswot pruner.importance=taylor",
+            ["`pruner`: `importance=taylor` needs derivatives, which naswot cannot give; use importance=exact"],
+        ),
+        (
+            "pruner=[naswot,synflow]",  # the last one's settings win
+            ["`pruner`: `importance=taylor` needs derivatives, which naswot cannot give; use importance=exact"],
+        ),
         ("space.num_cells=2", ["`space`: `num_cells` must be at least 3, got 2: fewer leave no normal cell"]),
         ("space.init_channels=0", ["`space`: `init_channels` must be positive, got 0"]),
         ("space.stem=imagenet", ["`space`: `stem` must be one of cifar, got 'imagenet'"]),
@@ -228,12 +259,34 @@ def test_a_mask_in_another_order_is_the_same(settings, tmp_path):
 
 
 def test_three_sizes_of_one_space(settings):
-    plan = make_plan(settings("dataset=cifar100"))
+    plan = make_plan(settings("dataset=cifar100", "pruner=synflow", "pruner.network.init_channels=6"))
 
     sizes = [(s.init_channels, s.num_cells) for s in (plan.space, plan.scoring_space, plan.evaluation_space)]
-    assert sizes == [(16, 8), (2, 3), (36, 20)]
+    assert sizes == [(16, 8), (6, 3), (36, 20)]
     assert {s.num_classes for s in (plan.space, plan.scoring_space, plan.evaluation_space)} == {100}
     assert make_plan(settings("dataset=digits")).space.in_channels == 1
+
+
+@pytest.mark.parametrize("num_classes", [100, 101, 1000])
+def test_a_scoring_network_may_have_more_logits_than_there_are_classes(settings, num_classes):
+    plan = make_plan(settings("dataset=cifar100", f"+pruner.network={{num_classes: {num_classes}}}"))
+
+    assert plan.scoring_space.num_classes == num_classes
+    assert plan.space.num_classes == plan.evaluation_space.num_classes == 100
+
+
+@pytest.mark.parametrize(
+    "overrides", ["pruner.image_size=4", "pruner.image_size=null", "dataset=digits pruner.image_size=500"]
+)
+def test_images_that_a_scoring_network_can_work_on(settings, overrides):
+    plan = make_plan(settings(*overrides.split()))
+
+    assert plan.pruner.image_size in (4, None, 500)
+
+
+def test_a_scoring_network_is_checked_only_where_there_is_one(settings):
+    for overrides in (["genotype=darts_v2"], ["pruner=random"], ["pruner=none", "ratio=1"]):
+        make_plan(settings(*overrides, "pruner.image_size=1"))
 
 
 @pytest.mark.parametrize(

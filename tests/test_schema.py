@@ -29,6 +29,11 @@ def test_good_settings_have_no_problems():
     [
         ("seed", 0, -1, "must be at least 0"),
         ("pruner.repeats", 1, 0, "must be at least 1"),
+        ("pruner.max_repeats", 1, 0, "must be at least 1"),
+        ("pruner.rounds", 1, 0, "must be at least 1: 1 removes everything at once"),
+        ("pruner.image_size", 1, 0, "must be at least 1"),
+        ("pruner.stability", 1, 1.01, "must be in (0, 1]: an agreement"),
+        ("pruner.stability", 0.01, 0, "must be in (0, 1]: an agreement"),
         ("pruner.num_batches", 1, 0, "must be at least 1"),
         ("pruner.batch_size", 2, 1, "must be at least 2"),
         ("pruner.candidates_per_call", 1, 0, "must be at least 1"),
@@ -74,6 +79,11 @@ def test_every_rule_is_tested():
 def test_text_is_left_to_the_types():
     """`abc` is no number, so no range can say anything about it; halfnas.signatures does."""
     assert check(settings(searcher__epochs="abc"))[0] == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("repeats", "auto"), ("rounds", None), ("image_size", None)])
+def test_words_and_null_have_no_range(name, value):
+    assert check(settings(**{f"pruner__{name}": value})) == ([], [])
 
 
 def test_several_errors_are_found_at_once():

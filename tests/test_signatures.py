@@ -18,6 +18,8 @@ from halfnas.signatures import check_arguments, describe, matches
         ("a", str),
         (None, int | None),
         (3, int | None),
+        (3, int | str),
+        ("auto", int | str),
         ([1, 2], Sequence[int]),
         ([1, 2.5], Sequence[float]),
         ((), tuple[int, ...]),
@@ -46,6 +48,9 @@ def test_matches(value, hint):
         (None, str),
         (None, int),
         ("x", int | None),
+        (1.5, int | str),
+        (None, int | str),
+        (True, int | str),
         ([1, "a"], Sequence[int]),
         (3, Sequence[int]),
         ("ab", Sequence[str]),
@@ -64,6 +69,7 @@ def test_does_not_match(value, hint):
         (bool, "true or false"),
         (str, "text"),
         (int | None, "an integer or null"),
+        (int | str, "an integer or text"),
         (Sequence[float], "a list"),
         (Mapping[str, Any], "a mapping"),
     ],
@@ -73,7 +79,7 @@ def test_describe(hint, words):
 
 
 def node(**changes):
-    return {"_target_": "halfnas.pruning.NNGPFrobenius", "weight": 1.0, "sign": 1} | changes
+    return {"_target_": "halfnas.pruning.rankers.NNGPFrobenius", "weight": 1.0, "sign": 1} | changes
 
 
 def test_good_arguments():

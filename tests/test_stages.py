@@ -238,9 +238,17 @@ def test_nothing_pruned(tmp_path, caplog):
     assert "optimized_metric" not in caplog.text  # no search, no accuracy: nothing to warn about
 
 
+SMALL = (  # a scoring network of a few channels, on few images
+    "stage=prune",
+    "pruner.network.init_channels=2",
+    "pruner.batch_size=6",
+    "pruner.image_size=8",
+)
+
+
 def test_nngp_removes_the_least_important(tmp_path):
     """One round: 8 * 0.875 = 7 candidates are kept on every edge."""
-    found = run(tmp_path, "stage=prune", "pruner=nngp", "ratio=0.875", "pruner.repeats=1", "pruner.batch_size=6")
+    found = run(tmp_path, *SMALL, "pruner=nngp", "ratio=0.875", "pruner.repeats=1")
 
     content = read(tmp_path / "mask.json")
     assert (content["ratio"], content["pruner"]) == (0.875, "nngp")
@@ -252,6 +260,46 @@ def test_nngp_removes_the_least_important(tmp_path):
             assert scores[dropped] == min(scores.values())
     assert [row["stage"] for row in history(tmp_path)] == ["prune"]
     assert files(tmp_path) == {"mask.json", "metrics.json", "history.csv", "status.json", "figures/mask.png"}
+    assert set(found.metrics) == {
+        "prune/kept_fraction",
+        "prune/seconds",
+        "prune/nngp_frobenius",
+        "prune/repeats",
+        "prune/repeats_dropped",
+        "prune/agreement_chance",
+    }
+
+
+def test_every_pruning_says_how_far_it_can_be_relied_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    settings = (*SMALL, "pruner=nngp", "pruner.repeats=auto", "pruner.max_repeats=3", "pruner.rounds=1")
+    found = run(tmp_path, *settings)
+
+    metrics = found.metrics
+    assert (metrics["prune/repeats"], metrics["prune/repeats_dropped"]) == (3, 0)
+    assert metrics["prune/agreement_chance"] == 0.5
+    assert 0.5 <= metrics["prune/agreement"] <= 1
+    assert f"agree on {metrics['prune/agreement']:.0%} (chance 50%)" in " ".join(capsys.readouterr().out.split())
+    [row] = history(tmp_path)
+    assert float(row["prune/agreement"]) == metrics["prune/agreement"]
+
+
+def test_a_pruning_is_reproducible(tmp_path):
+    settings = (*SMALL, "space=nasbench201", "space.num_cells=3", "pruner=snip", "pruner.max_repeats=2")
+    masks = [run(tmp_path / str(i), *settings, f"seed={seed}") for i, seed in enumerate((1, 1, 2))]
+    first, again, other = (read(found.path / "mask.json") for found in masks)
+
+    assert first == again
+    assert other["kept"] != first["kept"]
+    assert first["pruner"] == "snip"
+
+
+def test_two_ranking_functions_of_which_one_has_no_derivatives(tmp_path):
+    settings = (*SMALL, "pruner=[synflow,naswot]", "pruner.repeats=1", "pruner.rounds=1", "space.num_cells=3")
+    found = run(tmp_path, *settings, "space=nasbench201", "pruner.network.num_cells=3")
+
+    assert {"prune/synflow", "prune/naswot"} <= set(found.metrics)
+    assert [len(edge) for edge in read(tmp_path / "mask.json")["kept"]["cell"]] == [3] * 6
 
 
 # --- failures ---------------------------------------------------------------------------------------------------------

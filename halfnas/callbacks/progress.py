@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 #: metrics shown beside the bar, by the end of their name
-SHOWN = ("train_acc", "val_acc", "test_acc", "candidates_left")
+SHOWN = ("train_acc", "val_acc", "test_acc", "agreement", "agreement_of_halves")
 
 
 class StageProgress(ProgressBar):
@@ -49,13 +49,27 @@ class StageProgress(ProgressBar):
         if self._progress is not None:
             self._progress.update(self._task, epoch=trainer.current_epoch + 1)
 
-    def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
         """Move on by a batch."""
         if self._progress is not None:
             self._progress.update(self._task, advance=1)
+            if trainer.max_epochs == 1:  # the only epoch: show how far it is
+                self._show_metrics(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the epoch's metrics."""
+        self._show_metrics(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the bar, leaving it on the screen with what the module said in the end."""
+        self._show_metrics(trainer, pl_module)
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bar, so that the error can be read."""
+        self._close()
+
+    def _show_metrics(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._progress is not None:
             shown = {
                 key.split("/")[1]: float(value)
@@ -63,14 +77,6 @@ class StageProgress(ProgressBar):
                 if key.startswith(f"{pl_module.stage}/") and key.endswith(SHOWN)
             }
             self._progress.update(self._task, metrics="  ".join(f"{key} {value:.4g}" for key, value in shown.items()))
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the bar, leaving it on the screen."""
-        self._close()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the bar, so that the error can be read."""
-        self._close()
 
     def _close(self) -> None:
         if self._progress is not None:

@@ -37,6 +37,11 @@ class MixedOperation(nn.Module):
         super().__init__()
         self.operations = nn.ModuleDict({n: space.operation(n, channels, stride, search=True) for n in names})
 
+    def keep(self, names: Sequence[str]) -> None:
+        """Drop all candidates but these."""
+        for name in set(self.operations) - set(names):
+            del self.operations[name]
+
     def forward(self, x: Tensor, weights_O: Tensor) -> Tensor:
         return sum(weight * operation(x) for weight, operation in zip(weights_O, self.operations.values(), strict=True))
 
@@ -54,6 +59,10 @@ class PartialMixedOperation(nn.Module):
         self.mixed = MixedOperation(space, names, channels // partial_channels, stride)
         self.bypass = nn.Identity() if stride == 1 else nn.MaxPool2d(2, stride=2, ceil_mode=True)
         self.partial_channels = partial_channels
+
+    def keep(self, names: Sequence[str]) -> None:
+        """Drop all candidates but these."""
+        self.mixed.keep(names)
 
     def forward(self, x: Tensor, weights_O: Tensor) -> Tensor:
         size = x.shape[1] // self.partial_channels
@@ -99,6 +108,10 @@ class SupernetCell(nn.Module, ABC):
     @abstractmethod
     def forward(self, *inputs: Parts, mixing: Mixing) -> Parts:
         """The last outputs of the network -> the output of the cell."""
+
+    def narrow(self, kept: Sequence[Sequence[str]]) -> None:
+        """Keep only these candidates of each edge, with the weights that they have."""
+        raise ValueError(f"{type(self).__name__} cannot drop candidates once it is built")
 
     @staticmethod
     def memory_format(device: torch.device) -> torch.memory_format:

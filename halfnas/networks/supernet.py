@@ -11,13 +11,14 @@ Architecture parameters are shared by all cells of a kind: `alpha[kind]` is one 
 edge after edge; `beta[kind]` has one entry an edge.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from halfnas.networks.cell import Mixing, Parts, SupernetCell, concatenated
+from halfnas.networks.cell import MixedOperation, Mixing, Parts, SupernetCell, concatenated
 from halfnas.networks.macro import MacroNetwork
 from halfnas.networks.recompute import recomputed
 from halfnas.spaces import CellKind, CellPlan, Genotype, Mask, SearchSpace, discretize
@@ -97,6 +98,37 @@ class Supernet(MacroNetwork):
     def edge_alphas(self, kind: str) -> tuple[Tensor, ...]:
         """Alpha of every edge, a vector over its kept candidates."""
         return self.alpha[kind].split([len(edge) for edge in self.mask.kept[kind]])
+
+    @torch.no_grad()
+    def narrow(self, mask: Mask) -> None:
+        """Drop the candidates that a smaller mask drops, in place; the others keep their weights and alpha.
+
+        Raises:
+            ValueError: the mask keeps a candidate that is not there, or the engine cannot drop any.
+        """
+        mask = mask.ordered(self.space)
+        for kind, edges in mask.kept.items():
+            if not all(set(names) <= set(known) for names, known in zip(edges, self.mask.kept[kind], strict=True)):
+                raise ValueError("the mask keeps candidates that the supernet does not have")
+        for layer, kind_of_layer in zip(self.layers, self.layer_kinds, strict=True):
+            if kind_of_layer is not None:
+                cast(SupernetCell, layer).narrow(mask.kept[kind_of_layer])
+        for kind, edges in mask.kept.items():
+            stays = [name in edges[e] for e, names in enumerate(self.mask.kept[kind]) for name in names]
+            alpha = self.alpha[kind]
+            self.alpha[kind] = nn.Parameter(alpha[torch.tensor(stays)], requires_grad=alpha.requires_grad)
+        self.mask = mask
+
+    def candidate_modules(self) -> Iterator[tuple[str, str, int]]:
+        """Of every candidate in every cell the name of its module, its kind of cell, and its index into alpha."""
+        for number, (layer, kind) in enumerate(zip(self.layers, self.layer_kinds, strict=True)):
+            if kind is None:
+                continue
+            modules = layer.named_modules(prefix=f"layers.{number}")
+            mixed = ((prefix, module) for prefix, module in modules if isinstance(module, MixedOperation))
+            names = (f"{prefix}.operations.{name}" for prefix, edge in mixed for name in edge.operations)
+            for index, name in enumerate(names):
+                yield name, kind, index
 
     def _edge_weights(self, kind: str) -> Tensor:
         cell = self.space.kinds[kind]

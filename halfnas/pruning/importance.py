@@ -7,58 +7,56 @@ all candidates are scored on one initialisation and the same batches, which take
 comparison of candidates, and r(N) is computed once.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
-from torch.func import functional_call, replace_all_batch_norm_modules_, vmap
+from torch.func import replace_all_batch_norm_modules_, vmap
 
 from halfnas.networks import Supernet
-from halfnas.pruning.ranking import Batch, RankingFunction
+from halfnas.pruning.candidates import Floats, Place
+from halfnas.pruning.ranking import RankingFunction, Sample, ScoringNetwork
 
 #: |r(N)| below this is not divided by.
 EPS = 1e-12
 
-#: kind -> one {operation: score} an edge
-Scores = dict[str, list[dict[str, float]]]
+IMPORTANCES = ("exact", "taylor")
+COMBINATIONS = ("sum", "rank")
+
+#: (supernet, rankers, sample) -> changes [R, J] of every ranker by every candidate of `scored_places`, r(N) [R]
+Changes = Callable[[Supernet, Sequence[RankingFunction], Sample], tuple[Tensor, Tensor]]
 
 
 @torch.no_grad()
-def initialize(supernet: Supernet, generator: torch.Generator) -> None:
-    """Draw the weights of a scoring network: Kaiming normal with fan-out, biases 0, all candidates weighted alike.
+def initialize(network: torch.nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights of a scoring network: Kaiming normal with fan-out, biases 0 (Rufaim/ETENAS).
 
-    Running statistics are dropped: a scoring network sees each batch once, in training mode.
+    Running statistics are dropped: nobody reads them, and torch.func cannot update them.
     """
-    for module in supernet.modules():
+    for module in network.modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
             torch.nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
             if module.bias is not None:
                 torch.nn.init.zeros_(module.bias)
-    for parameter in supernet.architecture_parameters():
-        torch.nn.init.zeros_(parameter)
-    replace_all_batch_norm_modules_(supernet)
+    replace_all_batch_norm_modules_(network)
 
 
-def rate(
-    supernet: Supernet, rankers: Sequence[RankingFunction], batches: Sequence[Batch], alpha: Mapping[str, Tensor]
-) -> Tensor:
-    """r(N) of every ranking function, [R], with `alpha[kind]` in place of the network's own."""
-
-    def network(images: Tensor) -> Tensor:
-        return functional_call(supernet, {f"alpha.{kind}": value for kind, value in alpha.items()}, images)
-
-    return torch.stack([ranker(network, batches) for ranker in rankers])
+def scored_places(supernet: Supernet) -> list[Place]:
+    """The candidates that get a score: those on edges that keep more than one."""
+    kept = supernet.mask.kept
+    return [
+        Place(kind, e, name) for kind in kept for e, names in enumerate(kept[kind]) if len(names) > 1 for name in names
+    ]
 
 
 @torch.no_grad()
-def exact_importance(
-    supernet: Supernet,
-    rankers: Sequence[RankingFunction],
-    batches: Sequence[Batch],
-    *,
-    candidates_per_call: int,
-) -> tuple[Scores, Tensor]:
-    """Score every candidate by leaving it out, on the weights the supernet has, with all candidates weighted alike.
+def exact_changes(
+    supernet: Supernet, rankers: Sequence[RankingFunction], sample: Sample, *, candidates_per_call: int
+) -> tuple[Tensor, Tensor]:
+    """r(N) - r(N without j), on the weights that the supernet has, with all candidates weighted alike.
 
     Leaving candidate j out is alpha_j = -inf in Eq. 1: its weight is exactly 0 and the others renormalise. That makes
     a network without j a function of alpha alone, so that many of them run in one call.
@@ -67,29 +65,103 @@ def exact_importance(
         candidates_per_call: how many networks are evaluated at once; memory grows with it.
 
     Returns:
-        Scores of all candidates on edges that keep more than one, and r(N) of the whole network, [R].
+        [R, J] over `scored_places`, and r(N) of the whole network, [R].
     """
-    alike = {kind: torch.zeros_like(alpha) for kind, alpha in supernet.alpha.items()}
-    whole_R = rate(supernet, rankers, batches, alike)
-    factor_R = torch.tensor([r.weight * r.sign for r in rankers], dtype=whole_R.dtype, device=whole_R.device)
-    scores: Scores = {}
-    for kind, edges in supernet.mask.kept.items():
-        places = [(e, name) for e, names in enumerate(edges) for name in names]
-        scored = torch.tensor([j for j, (e, _) in enumerate(places) if len(edges[e]) > 1], dtype=torch.long)
-        scores[kind] = [{} for _ in edges]
-        if not len(scored):
-            continue
-        alpha_JA = torch.zeros(len(scored), len(places), dtype=whole_R.dtype)
-        alpha_JA[torch.arange(len(scored)), scored] = -torch.inf
-        without_JR = vmap(
-            lambda alpha_A, kind=kind: rate(supernet, rankers, batches, {**alike, kind: alpha_A}),
-            chunk_size=_even_chunk(len(scored), candidates_per_call),
-        )(alpha_JA.to(whole_R.device))
-        change_J = ((whole_R - without_JR) / whole_R.abs().clamp_min(EPS) * factor_R).sum(dim=1)
-        for j, change in zip(scored.tolist(), change_J.tolist(), strict=True):
-            edge, name = places[j]
-            scores[kind][edge][name] = change
-    return scores, whole_R
+    alike = _alike(supernet)
+    whole_R = _rate(supernet, rankers, sample, alike)
+    columns = [whole_R.new_empty(0, len(rankers))]
+    for kind, cell in supernet.space.kinds.items():
+        for node in cell.nodes:
+            # All edges into one node at once: what comes before the node is the same for all of these networks.
+            edges = [e for e in cell.edges_into(node) if len(alike[kind][e]) > 1]
+            lanes = _each_left_out([alike[kind][e] for e in edges])
+            if not edges:
+                continue
+
+            def rate(alphas: Sequence[Tensor], kind: str = kind, edges: Sequence[int] = edges) -> Tensor:
+                changed = list(alike[kind])
+                for e, alpha in zip(edges, alphas, strict=True):
+                    changed[e] = alpha
+                return _rate(supernet, rankers, sample, {**alike, kind: changed})
+
+            size = _even_chunk(len(lanes[0]), candidates_per_call)
+            columns.append(vmap(rate, chunk_size=size, randomness="same")(lanes))
+    return whole_R[:, None] - torch.cat(columns).T, whole_R
+
+
+def _each_left_out(alphas: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Of every vector [n_e] a matrix [sum of all n, n_e]: a row for each candidate, in order, with -inf at that one."""
+    sizes = [len(alpha) for alpha in alphas]
+    starts = [sum(sizes[:e]) for e in range(len(sizes))]
+    lanes = []
+    for alpha, start in zip(alphas, starts, strict=True):
+        lane = alpha.repeat(sum(sizes), 1)
+        lane[start : start + len(alpha)].fill_diagonal_(-torch.inf)
+        lanes.append(lane)
+    return tuple(lanes)
+
+
+def taylor_changes(supernet: Supernet, rankers: Sequence[RankingFunction], sample: Sample) -> tuple[Tensor, Tensor]:
+    """The first-order estimate of `exact_changes`, from one backward pass a ranking function: I_j dr/dI_j at I = 1.
+
+    I, the indicators of Eq. 1, are relaxed to real numbers; with all candidates weighted alike, I = exp(alpha) gives
+    dr/dI_j = dr/dalpha_j at alpha = 0, the denominator included.
+
+    Raises:
+        ValueError: a ranking function has no derivatives, or they are switched off.
+    """
+    if not torch.is_grad_enabled():
+        raise ValueError("`importance=taylor` needs derivatives, which no_grad or inference_mode switches off here")
+    alike = _alike(supernet)
+    vectors = [alpha.requires_grad_() for alpha in itertools.chain(*alike.values())]
+    if sample.images.device.type == "cpu":
+        supernet.to(memory_format=torch.channels_last)  # the faster one for few channels, forward and backward
+    network = ScoringNetwork(supernet, alike)
+    rows, whole = [], []
+    for ranker in rankers:
+        value = ranker(network, sample)
+        if not (ranker.differentiable and value.requires_grad):
+            name = type(ranker).__name__
+            raise ValueError(f"`importance=taylor` needs derivatives, which {name} does not give; use importance=exact")
+        gradients = torch.autograd.grad(value, vectors, materialize_grads=True)
+        rows.append(torch.cat([g for g in gradients if len(g) > 1] or [value.new_empty(0)]).to(torch.float64))
+        whole.append(value.detach().to(torch.float64))
+    return torch.stack(rows), torch.stack(whole)
+
+
+def combine(changes_RJ: Floats, whole_R: Floats, rankers: Mapping[str, RankingFunction], how: str) -> Floats:
+    """One score a candidate from the changes of all ranking functions, [J].
+
+    Args:
+        how: "sum" adds weighted relative changes; those of a ranking function on a log scale, whose ratios mean
+            nothing, enter by rank. "rank" adds weighted ranks of all (TE-NAS). Ranks are over all candidates of the
+            round, between -1/2, the least important, and 1/2; equals share theirs.
+    """
+    total = np.zeros(changes_RJ.shape[1])
+    for change_J, whole, ranker in zip(changes_RJ, whole_R, rankers.values(), strict=True):
+        if how == "rank" or ranker.log_scale:
+            part = centred_ranks(ranker.sign * change_J)
+        else:
+            part = ranker.sign * change_J / max(abs(whole), EPS)
+        total += ranker.weight * part
+    return total
+
+
+def centred_ranks(values: Floats) -> Floats:
+    """Ranks between -1/2 and 1/2, ascending; equals share the mean of theirs."""
+    return (rankdata(values) - (len(values) + 1) / 2) / max(len(values) - 1, 1)
+
+
+def _rate(
+    supernet: Supernet, rankers: Sequence[RankingFunction], sample: Sample, alpha: Mapping[str, Sequence[Tensor]]
+) -> Tensor:
+    network = ScoringNetwork(supernet, alpha)
+    return torch.stack([ranker(network, sample).to(torch.float64) for ranker in rankers])
+
+
+def _alike(supernet: Supernet) -> dict[str, list[Tensor]]:
+    """Alpha of every edge with all candidates weighted alike."""
+    return {kind: [torch.zeros_like(alpha) for alpha in supernet.edge_alphas(kind)] for kind in supernet.alpha}
 
 
 def _even_chunk(total: int, most: int) -> int:

@@ -1,4 +1,4 @@
-"""The pruning stage as a LightningModule: an epoch is a round, a training step one scoring network."""
+"""The pruning stage as a LightningModule: one epoch, a training step is a repeat of the pruner."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from halfnas.pruning.pruner import Pruner
-from halfnas.pruning.ranking import Batch
+from halfnas.pruning.ranking import split
 from halfnas.spaces import Mask, SearchSpace
 
 
@@ -16,7 +16,7 @@ class PruningModule(LightningModule):
 
     Attributes:
         stage: prefix of the metrics.
-        epochs: rounds of the pruner.
+        epochs: 1, or 0 where the mask needs no data.
     """
 
     stage = "prune"
@@ -28,11 +28,11 @@ class PruningModule(LightningModule):
         self.automatic_optimization = False
         self.pruner = pruner
         pruner.begin(space, scoring_space, ratio=ratio, seed=seed)
-        self.epochs = pruner.num_rounds
+        self.epochs = min(pruner.max_steps, 1)
 
     @property
     def mask(self) -> Mask:
-        """The mask so far; final after the last round."""
+        """The mask so far; final after the last step."""
         return self.pruner.mask
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -40,11 +40,15 @@ class PruningModule(LightningModule):
         return []
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
-        """Score the candidates on one initialisation and `num_batches` batches, which arrive joined."""
+        """Take a step of the pruner on `num_batches` batches, which arrive joined; stop when it is done."""
         images, labels = batch
-        size = self.pruner.batch_size
-        batches = [Batch(*pair) for pair in zip(images.split(size), labels.split(size), strict=True)]
-        for name, value in self.pruner.step(batches).items():
-            self.log(f"prune/{name}", value, on_step=False, on_epoch=True, batch_size=len(images))
-        kept = sum(len(edge) for edges in self.mask.kept.values() for edge in edges)
-        self.log("prune/candidates_left", float(kept), on_step=True, on_epoch=False, batch_size=len(images))
+        found = self.pruner.step(split(images, labels, self.pruner.batch_size))
+        figures = {f"prune/{name}": value for name, value in found.items()}
+        self.log_dict(figures, on_step=True, on_epoch=False, logger=False)
+        for logger in self.loggers:  # every step: there are few
+            logger.log_metrics(figures, step=batch_idx)
+        self.trainer.should_stop = self.pruner.done
+
+    def on_train_epoch_end(self) -> None:
+        """Say how far the mask can be relied on."""
+        self.log_dict({f"prune/{name}": value for name, value in self.pruner.figures().items()})

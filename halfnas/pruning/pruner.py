@@ -5,17 +5,37 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
+from torch.nn import functional as F
 
-from halfnas.networks import build_supernet
-from halfnas.pruning.importance import Scores, exact_importance, initialize
-from halfnas.pruning.ranking import Batch, RankingFunction
-from halfnas.spaces import Mask, SearchSpace, num_kept
+from halfnas.networks import Supernet, build_supernet
+from halfnas.pruning.aggregation import AGGREGATES
+from halfnas.pruning.candidates import SCOPES, Candidates, Flags, Floats
+from halfnas.pruning.importance import (
+    COMBINATIONS,
+    IMPORTANCES,
+    Changes,
+    combine,
+    exact_changes,
+    initialize,
+    scored_places,
+    taylor_changes,
+)
+from halfnas.pruning.ranking import Batch, RankingFunction, Sample
+from halfnas.pruning.reliability import chance_agreement, full_agreement, half_agreement
+from halfnas.spaces import Mask, SearchSpace
 
 log = logging.getLogger(__name__)
+
+AUTO = "auto"
+
+#: Repeats before `repeats=auto` looks at their halves.
+FEWEST_REPEATS = 8
 
 
 class Pruner(ABC):
@@ -23,17 +43,20 @@ class Pruner(ABC):
 
     Attributes:
         name: what mask.json says under `pruner`.
-        num_rounds, num_repeats: the steps to be taken are their product; 0 where the mask needs no data.
+        max_steps: the most steps that are taken; 0 where the mask needs no data.
+        done: no further step is needed.
         batch_size, num_batches: what a step is given.
+        image_size: the side in pixels that larger images are scaled down to; None for none.
         network: sizes of the scoring network, as overrides of the space's.
         mask: the mask so far; final after the last step.
     """
 
     name: str
-    num_rounds: int = 0
-    num_repeats: int = 0
+    max_steps: int = 0
+    done: bool = False
     batch_size: int = 0
     num_batches: int = 0
+    image_size: int | None = None
     network: Mapping[str, Any] = MappingProxyType({})
     mask: Mask
 
@@ -44,6 +67,10 @@ class Pruner(ABC):
     def step(self, batches: Sequence[Batch]) -> dict[str, float]:
         """Take one step; returns figures for the log."""
         raise NotImplementedError(f"{type(self).__name__} needs no data")
+
+    def figures(self) -> dict[str, float]:
+        """What there is to say of the mask in the end."""
+        return {}
 
 
 class RandomPruner(Pruner):
@@ -76,19 +103,30 @@ class NoPruner(Pruner):
 
 
 class ImportancePruner(Pruner):
-    """Algorithm 1 of arXiv 2505.13586: score all candidates, drop the least important one of every edge, repeat.
+    """Removes the least important candidates of a scoring network, over many of them.
 
-    A round scores the candidates that are left on `repeats` scoring networks, each with an initialisation and batches
-    of its own, averages, and removes from every edge that still has more than its target the candidate with the lowest
-    score. The last candidate besides `none` is never removed.
+    A repeat is a whole pruning of a scoring network with an initialisation and batches of its own: in each round the
+    candidates that are left are scored, and the least important ones removed (Algorithm 1 of arXiv 2505.13586). Its
+    outcome is a level for every candidate: the score with which it fell, or, if lower, just above the highest one with
+    which another of its group had fallen before; for survivors, their last score likewise. With one round levels are
+    the scores; with one repeat the mask is what is left in the end. Levels are aggregated over the repeats, and the
+    mask keeps the highest ones.
 
     Args:
         name: what mask.json says under `pruner`.
-        rankers: ranking functions, whose relative changes are summed; null leaves one of another yaml out.
-        repeats: scoring networks a round.
+        rankers: ranking functions; null leaves one of another yaml out.
+        importance: "exact" removes every candidate in turn, "taylor" estimates that to first order.
+        combine: how several ranking functions become one score, see `halfnas.pruning.importance.combine`.
+        rounds: over how many rounds the removal is spread; None removes one candidate an edge and round, 1 all at once.
+        scope: what the ratio is kept of, and where candidates compete: each edge, each kind of cell, or everywhere.
+        aggregate: how the levels of all repeats become one score, see `halfnas.pruning.aggregation`.
+        repeats: scoring networks; "auto" goes on until the masks of two halves of them agree.
+        max_repeats: the most that "auto" takes.
+        stability: the agreement of the halves at which "auto" stops.
         network: sizes of the scoring network, as overrides of the space's.
+        image_size: larger images are scaled down to this side in pixels; None leaves them as they are.
         num_batches, batch_size: what each ranking function is given.
-        candidates_per_call: networks evaluated at once; memory grows with it, the scores do not change.
+        candidates_per_call: networks evaluated at once by "exact"; memory grows with it, the scores do not change.
     """
 
     def __init__(
@@ -96,8 +134,16 @@ class ImportancePruner(Pruner):
         name: str,
         rankers: Mapping[str, RankingFunction | None],
         *,
-        repeats: int,
+        importance: str,
+        combine: str,
+        rounds: int | None,
+        scope: str,
+        aggregate: str,
+        repeats: int | str,
+        max_repeats: int,
+        stability: float,
         network: Mapping[str, Any],
+        image_size: int | None,
         num_batches: int,
         batch_size: int,
         candidates_per_call: int,
@@ -106,94 +152,182 @@ class ImportancePruner(Pruner):
         self.rankers = {key: ranker for key, ranker in rankers.items() if ranker is not None}
         if not self.rankers:
             raise ValueError("`rankers` must name at least one ranking function, got none")
-        self.num_repeats = repeats
+        _one_of("importance", importance, IMPORTANCES)
+        _one_of("combine", combine, COMBINATIONS)
+        _one_of("scope", scope, SCOPES)
+        _one_of("aggregate", aggregate, tuple(AGGREGATES))
+        if isinstance(repeats, str) and repeats != AUTO:
+            raise ValueError(f"`repeats` must be a number or {AUTO}, got {repeats!r}")
+        rigid = [key for key, ranker in self.rankers.items() if not ranker.differentiable]
+        if importance == "taylor" and rigid:
+            raise ValueError(
+                f"`importance=taylor` needs derivatives, which {', '.join(rigid)} cannot give; use importance=exact"
+            )
+        self._most_repeats = max_repeats if repeats == AUTO else int(repeats)
+        self.max_steps = self._most_repeats
         self.network = dict(network)
         self.num_batches = num_batches
         self.batch_size = batch_size
-        self.candidates_per_call = candidates_per_call
+        self.stability = stability if repeats == AUTO else None
+        self.image_size = image_size
+        self._combine, self._aggregate, self._scope = combine, aggregate, scope
+        self._rounds = rounds
+        self._changes: Changes = (
+            taylor_changes
+            if importance == "taylor"
+            else partial(exact_changes, candidates_per_call=candidates_per_call)
+        )
 
     def begin(self, space: SearchSpace, scoring_space: SearchSpace, *, ratio: float, seed: int) -> None:
-        """Start with everything kept; the last round is the one that reaches the target on every edge."""
+        """Start with everything kept."""
         self._scoring_space = scoring_space
         self._seed = seed
-        self._targets = {
-            kind: [num_kept(ratio, len(candidates)) for candidates in space.candidates(kind)] for kind in space.kinds
-        }
-        self.mask = replace(Mask.full(space), ratio=ratio, pruner=self.name, seed=seed)
-        self.num_rounds = max(
-            len(names) - target
-            for kind, edges in self.mask.kept.items()
-            for names, target in zip(edges, self._targets[kind], strict=True)
-        )
-        self._importance: Scores = {kind: [{} for _ in edges] for kind, edges in self.mask.kept.items()}
+        self._candidates = Candidates(space, ratio, self._scope)
+        self._whole = replace(Mask.full(space), ratio=ratio, pruner=self.name, seed=seed)
+        self._start = self._candidates.flags(self._whole.kept)
+        self._schedule = self._make_schedule()
+        self.mask = self._whole
+        self.done = len(self._schedule) == 0
+        self.max_steps = 0 if self.done else self._most_repeats
+        self._levels: list[Floats] = []
         self._step = 0
-        self._repeats: list[Scores] = []
 
     def step(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """Score on one more scoring network; after `repeats` of them a candidate is removed from every edge."""
-        device = batches[0].images.device
-        generator = torch.Generator().manual_seed(_step_seed(self._seed, self._step))
-        supernet = build_supernet(self._scoring_space, self.mask)
-        initialize(supernet, generator)
-        supernet.to(device=device, dtype=batches[0].images.dtype).train()
-        with torch.autocast(device.type, enabled=False):  # differences of single candidates drown in bf16
-            scores, whole = exact_importance(
-                supernet, list(self.rankers.values()), batches, candidates_per_call=self.candidates_per_call
-            )
-        self._repeats.append(scores)
+        """One repeat, and the mask of all so far. A repeat with scores that are not finite is dropped."""
+        seed = _step_seed(self._seed, self._step)
         self._step += 1
-        if len(self._repeats) == self.num_repeats:
-            self._end_round()
-        return dict(zip(self.rankers, whole.tolist(), strict=True))
+        sample = Sample([self._scaled(batch) for batch in batches], seed)
+        try:
+            levels, figures = self._prune(sample, torch.Generator().manual_seed(seed))
+        except Unusable as error:
+            log.warning("repeat %d is left out: %s", self._step, error)
+            if self._step == self.max_steps and not self._levels:
+                raise ValueError(f"none of {self._step} repeat(s) could be used; the last one: {error}") from None
+            self.done = self._step == self.max_steps
+            return {}
+        self._levels.append(levels)
+        kept = self._keep(np.array(self._levels))
+        importance = AGGREGATES[self._aggregate](np.array(self._levels), self._candidates)
+        self.mask = replace(self._whole, kept=self._candidates.kept(kept), importance=self._named(importance))
+        if len(self._levels) >= 2 and (len(self._levels) % 2 == 0 or self._step == self.max_steps):
+            halves = half_agreement(np.array(self._levels), self._keep, self._seed)
+            figures["agreement_of_halves"] = halves
+            stable = self.stability is not None and halves >= self.stability
+            self.done = stable and len(self._levels) >= FEWEST_REPEATS
+        self.done = self.done or self._step == self.max_steps
+        return figures
 
-    def _end_round(self) -> None:
-        scores = mean_scores(self._repeats)
-        self._repeats = []
-        mask = self.mask
-        for kind, edges in scores.items():
-            for edge, edge_scores in enumerate(edges):
-                self._importance[kind][edge].update(edge_scores)
-                removable = [name for name in mask.removable(kind, edge) if name in edge_scores]
-                if len(mask.kept[kind][edge]) > self._targets[kind][edge]:
-                    least = min(removable, key=lambda name: edge_scores[name])
-                    mask = mask.without(kind, edge, least)
-        # mask.json gives every candidate the score it had when it was last looked at.
-        importance = {
-            kind: [{name: edge.get(name) for name in names} for edge, names in zip(edges, full, strict=True)]
-            for (kind, edges), full in zip(self._importance.items(), self._candidates(), strict=True)
+    def figures(self) -> dict[str, float]:
+        """Reliability: the agreement to be expected with a pruning from another seed, and what chance would give."""
+        if not self._levels:
+            return {}
+        kept = self._candidates.flags(self.mask.kept)
+        figures = {
+            "repeats": float(len(self._levels)),
+            "repeats_dropped": float(self._step - len(self._levels)),
+            "agreement_chance": chance_agreement(kept, self._candidates.groups),
         }
-        self.mask = replace(mask, importance=importance)
+        if len(self._levels) >= 2:
+            halves = half_agreement(np.array(self._levels), self._keep, self._seed)
+            contested = self._contested(kept)  # two masks always agree on the others
+            share = float(contested.mean())
+            among_them = full_agreement(1 - (1 - halves) / share, len(self._levels), float(kept[contested].mean()))
+            figures["agreement"] = 1 - share * (1 - among_them)
+        return figures
 
-    def _candidates(self) -> list[tuple[tuple[str, ...], ...]]:
-        return [self._scoring_space.candidates(kind) for kind in self.mask.kept]
+    def _contested(self, kept: Flags) -> Flags:
+        """Candidates of groups that lose some of theirs."""
+        groups = self._candidates.groups
+        return (np.bincount(groups, weights=~kept) > 0)[groups]
+
+    def _make_schedule(self) -> list[np.ndarray]:
+        """Targets of all groups after each round."""
+        candidates, start = self._candidates, self._start
+        sizes = np.bincount(candidates.groups[start])
+        surplus = sizes - candidates.targets
+        edges = np.array([len(np.unique(candidates.edges[candidates.groups == g])) for g in range(len(sizes))])
+        most = int(np.ceil(surplus / edges).max())
+        if self._rounds is None or self._rounds >= most:
+            return [sizes - np.minimum(surplus, edges * (t + 1)) for t in range(most)]
+        return [sizes - np.floor(surplus * (t + 1) / self._rounds + 0.5).astype(int) for t in range(self._rounds)]
+
+    def _prune(self, sample: Sample, generator: torch.Generator) -> tuple[Floats, dict[str, float]]:
+        """All rounds on one scoring network: levels of all candidates [J], and r(N) of the whole network."""
+        candidates = self._candidates
+        kept = self._start.copy()
+        levels = np.zeros(len(kept))
+        floor = np.full(len(candidates.targets), -np.inf)
+        figures: dict[str, float] = {}
+        images = sample.images
+        supernet = build_supernet(self._scoring_space, candidates.mask(kept))
+        initialize(supernet, generator)
+        supernet.to(device=images.device, dtype=images.dtype).train().requires_grad_(False)
+        for targets in self._schedule:
+            supernet.narrow(candidates.mask(kept))
+            scores, ratings = self._score(supernet, sample, first=not figures)
+            figures = figures or ratings
+            total = np.full(len(kept), np.nan)
+            total[[candidates.index[place] for place in scored_places(supernet)]] = scores
+            levels = np.where(np.isnan(total), levels, total)
+            for j in candidates.remove(kept, total, targets):
+                group = candidates.groups[j]
+                floor[group] = levels[j] = max(_above(floor[group]), total[j])
+                kept[j] = False
+            levels[kept] = np.maximum(levels[kept], _above(floor[candidates.groups[kept]]))
+        return levels, figures
+
+    def _score(self, supernet: Supernet, sample: Sample, *, first: bool) -> tuple[Floats, dict[str, float]]:
+        """Scores over `scored_places`, and what each ranking function says of the whole network."""
+        device = sample.images.device
+        with torch.autocast(device.type, enabled=False):  # differences of single candidates drown in bf16
+            changes, whole = self._changes(supernet, list(self.rankers.values()), sample)
+        ratings = dict(zip(self.rankers, whole.tolist(), strict=True))
+        for key, row in zip(self.rankers, changes, strict=True):
+            if not math.isfinite(ratings[key]):
+                raise Unusable(f"{key} of the scoring network is {ratings[key]}")
+            if wrong := int((~row.isfinite()).sum()):
+                raise Unusable(f"{wrong} of {len(row)} scores of {key} are not finite")
+            if first and len(row) > 1 and row.max() == row.min():  # later on, few may be left
+                raise Unusable(f"{key} gives all {len(row)} candidates the same score, {row[0]:.4g}")
+        return combine(changes.cpu().numpy(), whole.cpu().numpy(), self.rankers, self._combine), ratings
+
+    def _scaled(self, batch: Batch) -> Batch:
+        if self.image_size is None or batch.images.shape[-1] <= self.image_size:
+            return batch
+        return batch._replace(images=F.interpolate(batch.images, size=self.image_size, mode="area"))
+
+    def _keep(self, levels_NJ: Floats) -> Flags:
+        """What a number of repeats would keep."""
+        candidates = self._candidates
+        scores = AGGREGATES[self._aggregate](levels_NJ, candidates)
+        kept = self._start.copy()
+        kept[candidates.remove(kept, scores, candidates.targets)] = False
+        return kept
+
+    def _named(self, scores: Floats) -> dict[str, list[dict[str, float | None]]]:
+        """As in mask.json; null for candidates without an alternative."""
+        candidates = self._candidates
+        named: dict[str, list[dict[str, float | None]]] = {
+            kind: [{} for _ in edges] for kind, edges in self._whole.kept.items()
+        }
+        for place, score in zip(candidates.places, scores, strict=True):
+            alone = len(self._whole.kept[place.kind][place.edge]) == 1
+            named[place.kind][place.edge][place.operation] = None if alone else float(score)
+        return named
 
 
-def mean_scores(repeats: Sequence[Scores]) -> Scores:
-    """Mean over repeats of every candidate's score. A repeat whose score is not finite is left out, with a warning.
+def _above(levels: Floats) -> Floats:
+    """The next larger numbers: what falls later ends higher, if only just, so that the order of removal is kept."""
+    return np.nextafter(levels, np.inf)
 
-    Raises:
-        ValueError: a candidate has no finite score at all.
-    """
-    means: Scores = {}
-    num_dropped = 0
-    for kind, edges in repeats[0].items():
-        means[kind] = []
-        for edge, names in enumerate(edges):
-            edge_means = {}
-            for name in names:
-                values = [repeat[kind][edge][name] for repeat in repeats]
-                finite = [value for value in values if math.isfinite(value)]
-                num_dropped += len(values) - len(finite)
-                if not finite:
-                    raise ValueError(
-                        f"no finite score for {name!r} on edge {edge} of cell {kind!r} in {len(values)} repeat(s): the "
-                        "scoring network's outputs are not finite; raise `pruner.repeats` or change `pruner.network`"
-                    )
-                edge_means[name] = math.fsum(finite) / len(finite)
-            means[kind].append(edge_means)
-    if num_dropped:
-        log.warning("%d scores were not finite and are left out of the means", num_dropped)
-    return means
+
+class Unusable(ArithmeticError):
+    """Why a repeat cannot be used."""
+
+
+def _one_of(setting: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ValueError(f"`{setting}` must be one of {', '.join(known)}, got {value!r}")
 
 
 def _step_seed(seed: int, step: int) -> int:

@@ -45,7 +45,11 @@ def stage_table(metrics: Mapping[str, float]) -> Table:
 
 def _result(stage: str, metrics: Mapping[str, float]) -> str:
     if stage == "prune":
-        return f"{metrics['prune/kept_fraction']:.1%} of candidates kept"
+        kept = f"{metrics['prune/kept_fraction']:.1%} of candidates kept"
+        if "prune/agreement" not in metrics:
+            return kept
+        agreement, chance = metrics["prune/agreement"], metrics["prune/agreement_chance"]
+        return f"{kept}; another seed would agree on {agreement:.0%} (chance {chance:.0%})"
     if stage == "search":
         return f"supernet accuracy {metrics['search/val_acc']:.2%}" if "search/val_acc" in metrics else "cell found"
     accuracy = f"test accuracy {metrics['evaluate/test_acc']:.2%}" if "evaluate/test_acc" in metrics else "trained"

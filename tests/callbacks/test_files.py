@@ -4,7 +4,7 @@ import csv
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -120,6 +120,61 @@ def test_bar_shows_stage_epochs_and_metrics(fit, capsys):
     assert "val_acc 11" in shown
     assert "late" not in shown
     assert bar._progress is None
+
+
+class Repeats(Counting):
+    """A single epoch, in which every step says how far it is, and the last one that it is enough."""
+
+    stage = "prune"
+
+    def training_step(self, batch, batch_idx):
+        self.log("prune/agreement_of_halves", 0.25 * (1 + batch_idx), on_step=True, on_epoch=False)
+        self.log("prune/nngp_frobenius", 3.0, on_step=True, on_epoch=False)
+        self.trainer.should_stop = batch_idx == 2
+
+    def on_train_epoch_end(self):
+        self.log("prune/agreement", 0.875)
+
+    def train_dataloader(self):
+        return DataLoader(TensorDataset(torch.ones(10, 1)), batch_size=2)
+
+
+class Look(Callback):
+    """What the bar says after every step."""
+
+    def __init__(self, bar):
+        self.bar = bar
+        self.seen = []
+
+    def on_train_batch_end(self, *args, **kwargs):
+        [task] = self.bar._progress.tasks
+        self.seen.append((task.completed, task.total, task.fields["metrics"]))
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have any validation:UserWarning")
+def test_bar_of_a_single_epoch_shows_metrics_after_every_step(fit, capsys):
+    bar = StageProgress()
+    look = Look(bar)
+    settings = {"max_epochs": 1, "limit_train_batches": 1.0, "limit_val_batches": 0}
+    fit(Repeats(weights=False), callbacks=[bar, look], **settings)
+
+    assert look.seen == [
+        (1, 5, "agreement_of_halves 0.25"),
+        (2, 5, "agreement_of_halves 0.5"),
+        (3, 5, "agreement_of_halves 0.75"),
+    ]
+    shown = capsys.readouterr().out
+    assert "prune" in shown
+    assert "agreement_of_halves 0.75  agreement 0.875" in shown
+    assert "nngp" not in shown
+
+
+def test_bar_of_several_epochs_shows_metrics_at_their_end(fit, capsys):
+    bar = StageProgress()
+    look = Look(bar)
+    fit(Counting(), callbacks=[bar, look], max_epochs=2)
+
+    assert [metrics for *_, metrics in look.seen] == ["", "", *["val_acc 10  train_acc 0"] * 2]
 
 
 def test_bar_closes_on_an_error(fit, capsys):

@@ -26,7 +26,16 @@ NAMES = {
     "supernet.engine": ("plain", "fused"),
     "supernet.recompute": ("cells", "none"),
     "supernet.compile": (True, False),
-    "pruner.repeats": (9, 1),
+    "pruner.importance": ("exact", "taylor"),
+    "pruner.combine": ("rank", "sum"),
+    "pruner.rounds": (1, None),
+    "pruner.scope": ("global", "edge"),
+    "pruner.aggregate": ("median", ...),
+    "pruner.repeats": (9, "auto"),
+    "pruner.max_repeats": (20, ...),
+    "pruner.stability": (0.8, 0.9),
+    "pruner.image_size": (8, ...),
+    "pruner.rankers.nngp_frobenius.sign": (-1, 1),
     "evaluation.epochs": (3, 30),
     "evaluation.batch_size": (16, 64),
     "evaluation.init_channels": (20, 12),
@@ -113,12 +122,15 @@ def test_digits_is_small(settings):
         # in either order
         (["searcher.epochs=3", "dataset=digits"], {"searcher.epochs": 3, "evaluation.epochs": 30}),
         # an experiment wins over the recipe, and the command line over both
-        (["experiment=quick_cifar10"], {"evaluation.epochs": 10, "space.init_channels": 8, "pruner.repeats": 1}),
+        (["experiment=quick_cifar10"], {"evaluation.epochs": 10, "space.init_channels": 8, "space.num_cells": 5}),
         (["experiment=quick_cifar10", "evaluation.epochs=2"], {"evaluation.epochs": 2, "searcher.epochs": 8}),
         (["evaluation.epochs=2", "experiment=quick_cifar10"], {"evaluation.epochs": 2}),
         # a recipe follows the dataset that the command line or an experiment chooses
         (["experiment=half_cifar10", "dataset=digits"], {"space.num_cells": 3, "dataset._target_": ...}),
         (["experiment=half_cifar100"], {"space.num_cells": 8, "trainer.check_val_every_n_epoch": 5}),
+        (["dataset=fake"], {"pruner.repeats": 2}),
+        (["dataset=fake", "pruner=synflow"], {"pruner.repeats": 2, "pruner.name": "synflow"}),
+        (["debug=default", "pruner.repeats=5"], {"pruner.repeats": 5}),
         # a recipe fits every searcher
         (["searcher=darts"], {"searcher.epochs": 20, "searcher.partial_channels": 1}),
         # the primary's own values come first: `_self_` before the groups

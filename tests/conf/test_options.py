@@ -1,10 +1,13 @@
 """Every option of every group composes and names classes that take its settings."""
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
 from halfnas.errors import ConfigError
 from halfnas.plan import make_plan
+from halfnas.pruning import ImportancePruner, rankers
 from halfnas.signatures import check_arguments
 from halfnas.spaces.load import CONF
 
@@ -29,7 +32,29 @@ def test_option_composes(settings, group, name):
     [
         ("dataset", {"digits", "cifar10", "cifar100", "fake"}),
         ("space", {"darts", "nasbench201"}),
-        ("pruner", {"nngp", "random", "none"}),
+        (
+            "pruner",
+            {
+                "nngp",
+                "nngp_mean",
+                "ntk",
+                "linear_regions",
+                "naswot",
+                "synflow",
+                "snip",
+                "grasp",
+                "grad_norm",
+                "fisher",
+                "jacob_cov",
+                "zen",
+                "zico",
+                "params",
+                "flops",
+                "te_nas",
+                "random",
+                "none",
+            },
+        ),
         ("searcher", {"darts", "pcdarts", "beta_pcdarts"}),
         ("logger", {"wandb", "csv", "none"}),
         (
@@ -66,6 +91,60 @@ def test_every_dataset_can_be_searched(settings, name):
 @pytest.mark.parametrize("name", names("pruner"))
 def test_every_pruner_is_made(settings, name):
     assert make_plan(settings(f"pruner={name}", "ratio=1")).pruner.name == name
+
+
+@pytest.mark.parametrize("name", names("pruner"))
+def test_settings_of_every_pruner_are_the_same(settings, name):
+    """So that a sweep over pruners can share overrides."""
+    base = OmegaConf.load(CONF / "pruner" / "base" / "importance.yaml")
+
+    assert set(settings(f"pruner={name}").pruner) - {"name", "rankers"} == set(base)
+
+
+@pytest.fixture(scope="module")
+def listed(compose_settings):
+    """Name of a pruner -> settings of its ranking functions."""
+    folder = Path("none")
+    return {name: compose_settings(folder, f"pruner={name}").pruner.get("rankers", {}) for name in names("pruner")}
+
+
+@pytest.mark.parametrize("name", rankers.__all__)
+def test_every_ranking_function_is_a_pruner(settings, listed, name):
+    """With its weight and its sign; a small condition number is the good one."""
+    target = f"halfnas.pruning.rankers.{name}"
+    found = [option for option, nodes in listed.items() if [node._target_ for node in nodes.values()] == [target]]
+    assert found
+    for option in found:
+        [node] = listed[option].values()
+        assert {"_target_", "weight", "sign"} <= set(node)
+        assert (node.weight, node.sign) == (1.0, -1 if option == "ntk" else 1)
+        pruner = make_plan(settings(f"pruner={option}")).pruner
+        assert type(pruner) is ImportancePruner
+        [ranker] = pruner.rankers.values()
+        assert type(ranker) is getattr(rankers, name)
+
+
+def test_te_nas_is_two_ranking_functions(settings):
+    both = settings("pruner=te_nas").pruner.rankers
+
+    assert dict(both) == {name: settings(f"pruner={name}").pruner.rankers[name] for name in ("ntk", "linear_regions")}
+
+
+@pytest.mark.parametrize("last", ["naswot", "linear_regions"])
+def test_pruners_can_be_listed(settings, last):
+    """Their ranking functions are summed; other settings are those of the last one."""
+    cfg = settings(f"pruner=[synflow,{last}]", "pruner.rankers.synflow.weight=0.5")
+    alone = settings(f"pruner={last}").pruner
+
+    assert list(cfg.pruner.rankers) == ["synflow", last]
+    assert cfg.pruner.rankers[last] == alone.rankers[last]
+    assert {key: cfg.pruner[key] for key in cfg.pruner if key != "rankers"} == {
+        key: alone[key] for key in alone if key != "rankers"
+    }
+    pruner = make_plan(cfg).pruner
+    first, second = pruner.rankers.values()
+    assert type(first) is rankers.SynFlow
+    assert (first.weight, second.weight) == (0.5, 1.0)
 
 
 @pytest.mark.parametrize("name", names("space"))

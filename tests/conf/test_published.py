@@ -70,10 +70,22 @@ def test_evaluation_is_the_published_one(settings, dataset):
 def test_scoring_is_that_of_the_authors_code(settings):
     pruner = settings("dataset=cifar10").pruner  # Rufaim/ETENAS; the sizes of the network: DESIGN 6
 
-    assert (pruner.repeats, pruner.num_batches, pruner.batch_size) == (3, 2, 14)
-    assert pruner.network == {"init_channels": 2, "num_cells": 3}
+    assert (pruner.num_batches, pruner.batch_size) == (2, 14)
+    assert pruner.rounds is None  # one candidate an edge and round: arXiv 2505.13586, Algorithm 1
+    assert pruner.scope == "edge"
     assert pruner.rankers.nngp_frobenius.sign == 1
     assert list(pruner.rankers) == ["nngp_frobenius"]
+
+
+def test_te_nas_is_that_of_its_code(settings):
+    pruner = settings("dataset=cifar10", "pruner=te_nas").pruner  # VITA-Group/TENAS, prune_tenas.py
+
+    assert list(pruner.rankers) == ["ntk", "linear_regions"]
+    assert [ranker.sign for ranker in pruner.rankers.values()] == [-1, 1]  # small condition number, many regions
+    assert [ranker.weight for ranker in pruner.rankers.values()] == [1, 1]
+    assert (pruner.combine, pruner.importance, pruner.repeats) == ("rank", "exact", 3)
+    assert pruner.rankers.linear_regions.patch_size == 3
+    assert pruner.num_batches == 1
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])

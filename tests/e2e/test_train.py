@@ -73,6 +73,23 @@ def test_every_file_of_a_run(single):
     assert {"search/val_acc", "evaluate/test_acc", "evaluate/val_acc"} <= set(read(job / "metrics.json"))
 
 
+def test_a_pruning_of_several_networks(tmp_path):
+    """What users see of it: the agreement in the table, in the metrics and in an offline W&B run."""
+    settings = ["stage=prune", "pruner=nngp", "pruner.network.init_channels=2", "pruner.repeats=3", "pruner.rounds=1"]
+    done = python(tmp_path, str(TRAIN), *TINY[1:], *settings, "hydra.run.dir=job")
+    assert done.returncode == 0, done.stderr
+    metrics = read(tmp_path / "job" / "metrics.json")
+    assert metrics["prune/repeats"] == 3
+    said = f"another seed would agree on {metrics['prune/agreement']:.0%} (chance 50%)"
+    assert said in " ".join(done.stdout.split())
+    assert "Warning" not in done.stderr
+    [run] = (tmp_path / "job").glob("wandb/offline-run-*")
+    found = python(tmp_path, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(run))
+    summary = json.loads(found.stdout)["summary"]
+    for key in ("prune/agreement", "prune/agreement_chance", "prune/agreement_of_halves", "prune/nngp_frobenius"):
+        assert summary[key] == pytest.approx(metrics[key], rel=1e-5)
+
+
 def test_another_space(tmp_path):
     done = python(tmp_path, str(TRAIN), *TINY, "space=nasbench201", "logger=none", "hydra.run.dir=job")
     assert done.returncode == 0, done.stderr

@@ -336,3 +336,99 @@ def test_genotype_uses_kept_candidates_only(space, which):
     for kind in kept:
         for number, (name, source) in enumerate(genotype.cells[kind]):
             assert name in kept[kind][offsets[number // 2] + source]
+
+
+# --- modules of candidates
+
+
+@pytest.mark.parametrize("engine", ["plain", "fused"])
+@pytest.mark.parametrize("partial_channels", [1, 4])
+@pytest.mark.parametrize("which", SUBSETS)
+def test_candidate_modules(space, which, partial_channels, engine):
+    kept = draw_subsets(which, seed=7)
+    supernet = build_supernet(space, Mask("darts", kept), partial_channels=partial_channels, engine=engine)
+    found = list(supernet.candidate_modules())
+    expected = []
+    for number, (cell, kind) in enumerate(zip(supernet.layers, supernet.layer_kinds, strict=True)):
+        index = 0
+        for e, edge in enumerate(cell.edges):
+            for name in CANDIDATES:
+                if name in kept[kind][e]:
+                    expected.append((operations_of(edge)[name], number, kind, index, name))
+                    index += 1
+        assert index == len(supernet.alpha[kind])
+    assert len(found) == len(expected)
+    for (path, kind, index), (module, number, *rest) in zip(found, expected, strict=True):
+        assert supernet.get_submodule(path) is module
+        assert path.startswith(f"layers.{number}.edges.")
+        assert [kind, index, path.rpartition(".")[2]] == rest
+
+
+@pytest.mark.parametrize("partial_channels", [1, 4])
+def test_candidate_modules_have_the_weight_of_their_alpha(space, partial_channels):
+    """Without alpha[kind][index], the module's output does not matter."""
+    torch.manual_seed(0)
+    supernet = build_supernet(space, Mask("darts", draw_subsets("half", seed=8)), partial_channels=partial_channels)
+    images = torch.randn(2, 3, 8, 8)
+    candidates = list(supernet.candidate_modules())
+    for path, kind, index in candidates[::37]:
+        twins = [supernet.get_submodule(p) for p, k, i in candidates if (k, i) == (kind, index)]
+        assert len(twins) == 2  # a cell each
+        with torch.no_grad():
+            before = supernet.alpha[kind][index].item()
+            supernet.alpha[kind][index] = -torch.inf
+        expected = supernet(images)
+        hooks = [twin.register_forward_hook(lambda part, inputs, output: output + 1e3) for twin in twins]
+        torch.testing.assert_close(supernet(images), expected, msg=path)
+        for hook in hooks:
+            hook.remove()
+        with torch.no_grad():
+            supernet.alpha[kind][index] = before
+
+
+def test_candidate_modules_beside_fixed_layers():
+    space = load_space("nasbench201", init_channels=2, num_cells=3)
+    supernet = build_supernet(space)
+    found = list(supernet.candidate_modules())
+    assert [index for _, _, index in found] == 3 * list(range(30))
+    assert {kind for _, kind, _ in found} == {"cell"}
+    assert [path.split(".")[1] for path, _, _ in found[::30]] == ["0", "2", "4"]  # residual blocks between them
+    assert supernet.get_submodule(found[0][0]) is supernet.layers[0].edges[0].operations["none"]
+
+
+# --- dropping candidates in place
+
+
+@pytest.mark.parametrize("partial_channels", [1, 4])
+def test_narrow_equals_a_supernet_built_with_the_mask(space, partial_channels):
+    kept = draw_subsets("half", seed=9)
+    fewer = {kind: [(names[1:], names)["none" in names] for names in edges] for kind, edges in kept.items()}
+    supernet = with_large_architecture(build_supernet(space, Mask("darts", kept), partial_channels=partial_channels))
+    stays = {
+        kind: [name in fewer[kind][e] for e, names in enumerate(supernet.mask.kept[kind]) for name in names]
+        for kind in kept
+    }
+    assert not all(stays["normal"])
+    alpha = {kind: value.detach().clone() for kind, value in supernet.alpha.items()}
+    supernet.narrow(Mask("darts", fewer))
+
+    built = build_supernet(space, Mask("darts", fewer), partial_channels=partial_channels)
+    assert supernet.mask.kept == built.mask.kept
+    assert list(supernet.candidate_modules()) == list(built.candidate_modules())
+    for kind, value in supernet.alpha.items():
+        assert value.equal(alpha[kind][torch.tensor(stays[kind])])
+    built.load_state_dict(supernet.state_dict(), strict=True)
+    images = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(supernet(images), built(images))
+
+
+def test_narrow_brings_nothing_back(space):
+    supernet = build_supernet(space, Mask("darts", draw_subsets("one", seed=1)))
+    with pytest.raises(ValueError, match="the mask keeps candidates that the supernet does not have"):
+        supernet.narrow(Mask.full(space))
+
+
+def test_narrow_needs_the_plain_engine(space):
+    supernet = build_supernet(space, engine="fused")
+    with pytest.raises(ValueError, match="FusedCell cannot drop candidates once it is built"):
+        supernet.narrow(Mask("darts", draw_subsets("half")))

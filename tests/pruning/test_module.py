@@ -3,9 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
 
 from halfnas.data import Fake, PruningData
-from halfnas.pruning import Batch, ImportancePruner, NNGPFrobenius, NoPruner, PruningModule
+from halfnas.pruning import Batch, ImportancePruner, NoPruner, PruningModule
+from halfnas.pruning.pruner import FEWEST_REPEATS
+from halfnas.pruning.rankers import NNGPFrobenius, ParameterCount
 from halfnas.spaces import DartsSpace, Mask
 
 OPEN_EDGES = (0, 6, 13)
@@ -27,20 +30,16 @@ class NarrowSpace(DartsSpace):
 
 SPACE = NarrowSpace(init_channels=8, num_cells=8, in_channels=1)
 SCORING_SPACE = NarrowSpace(init_channels=2, num_cells=3, in_channels=1)
-RATIO, REPEATS, NUM_BATCHES, BATCH_SIZE = 0.75, 2, 2, 3
-NUM_ROUNDS = 2  # 8 candidates, 6 kept
+RATIO, REPEATS, NUM_BATCHES, BATCH_SIZE = 0.75, 3, 2, 3
 
 
-def make_pruner():
-    return ImportancePruner(
-        "nngp",
-        {"nngp_frobenius": NNGPFrobenius(1.0, 1)},
-        repeats=REPEATS,
-        network={"init_channels": 2, "num_cells": 3},
-        num_batches=NUM_BATCHES,
-        batch_size=BATCH_SIZE,
-        candidates_per_call=64,
-    )
+def make_pruner(ranker=None, **settings):
+    plain = {
+        "importance": "taylor", "combine": "sum", "rounds": None, "scope": "edge", "aggregate": "shrink",
+        "repeats": REPEATS, "max_repeats": 5, "stability": 0.9, "network": {"init_channels": 2, "num_cells": 3},
+        "image_size": None, "num_batches": NUM_BATCHES, "batch_size": BATCH_SIZE, "candidates_per_call": 64,
+    }  # fmt: skip
+    return ImportancePruner("nngp", {"ranker": NNGPFrobenius() if ranker is None else ranker}, **(plain | settings))
 
 
 class Record(Callback):
@@ -55,19 +54,37 @@ class Record(Callback):
         self.steps.append({name: value.item() for name, value in trainer.callback_metrics.items()})
 
 
-def fit():
+class Lines(Logger):
+    """Keeps what it is given."""
+
+    name, version = "lines", 0
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def log_metrics(self, metrics, step=None):
+        self.lines.append((step, dict(metrics)))
+
+    def log_hyperparams(self, *args, **kwargs):
+        pass
+
+
+def fit(pruner=None, *, ratio=RATIO, seed=5, loggers=()):
     dataset = Fake(
         num_classes=10, in_channels=1, image_size=8, num_train=20, num_test=2, seed=0, crop_padding=1, flip=True,
         num_workers=0,
     )  # fmt: skip
     torch.manual_seed(0)
-    module = PruningModule(make_pruner(), SPACE, SCORING_SPACE, ratio=RATIO, seed=5)
+    pruner = make_pruner() if pruner is None else pruner
+    module = PruningModule(pruner, SPACE, SCORING_SPACE, ratio=ratio, seed=seed)
     record = Record()
     trainer = Trainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu", logger=list(loggers) or False, enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=False, num_sanity_val_steps=0, max_epochs=module.epochs, callbacks=[record],
+        log_every_n_steps=1,
     )  # fmt: skip
-    data = PruningData(dataset, batch_size=BATCH_SIZE * NUM_BATCHES, num_batches=REPEATS, seed=5)
+    data = PruningData(dataset, batch_size=BATCH_SIZE * NUM_BATCHES, num_batches=pruner.max_steps, seed=seed)
     trainer.fit(module, datamodule=data)
     return module, record, trainer
 
@@ -77,10 +94,10 @@ def fitted():
     return fit()
 
 
-def test_an_epoch_is_a_round_and_a_step_a_repeat(fitted):
+def test_one_epoch_and_a_step_a_repeat(fitted):
     module, record, trainer = fitted
-    assert module.epochs == trainer.current_epoch == NUM_ROUNDS
-    assert len(record.images) == NUM_ROUNDS * REPEATS
+    assert module.epochs == trainer.current_epoch == 1
+    assert len(record.images) == REPEATS
     for edges in module.mask.kept.values():
         assert [len(edge) for edge in edges] == [6 if e in OPEN_EDGES else 1 for e in range(14)]
 
@@ -89,34 +106,71 @@ def test_same_as_by_hand_with_the_same_batches(fitted):
     module, record, trainer = fitted
     pruner = make_pruner()
     pruner.begin(SPACE, SCORING_SPACE, ratio=RATIO, seed=5)
-    ratings = []
-    for images, labels in record.images:
+    for (images, labels), logged in zip(record.images, record.steps, strict=True):
         assert images.shape == (6, 1, 8, 8)
         batches = [Batch(images[:3], labels[:3]), Batch(images[3:], labels[3:])]
-        ratings.append(pruner.step(batches)["nngp_frobenius"])
+        figures = pruner.step(batches)
+        for name, value in figures.items():
+            assert logged[f"prune/{name}"] == pytest.approx(value, rel=1e-6)
+    assert pruner.done
     assert module.mask == pruner.mask
     assert module.mask.importance == pruner.mask.importance
-    # Logged is the mean over the repeats of the last round.
-    logged = trainer.callback_metrics["prune/nngp_frobenius"].item()
-    assert logged == pytest.approx(sum(ratings[-REPEATS:]) / REPEATS, rel=1e-6)
+    for name, value in pruner.figures().items():
+        assert trainer.callback_metrics[f"prune/{name}"].item() == pytest.approx(value, rel=1e-6)
+
+
+def test_says_in_the_end_how_far_the_mask_can_be_relied_on(fitted):
+    _, _, trainer = fitted
+    metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    assert metrics["prune/repeats"] == REPEATS
+    assert metrics["prune/repeats_dropped"] == 0
+    # 6 of 8 on 6 edges: 10/16; 22 edges with one candidate, which is always kept
+    assert metrics["prune/agreement_chance"] == pytest.approx((48 * 10 / 16 + 22) / 70)
+    assert 0.5 < metrics["prune/agreement"] <= 1
+    assert set(metrics) == {
+        "prune/ranker", "prune/agreement_of_halves", "prune/agreement", "prune/agreement_chance", "prune/repeats",
+        "prune/repeats_dropped",
+    }  # fmt: skip
+
+
+def test_agreement_is_logged_as_it_grows(fitted):
+    _, record, _ = fitted
+    assert ["prune/agreement_of_halves" in step for step in record.steps] == [False, True, True]
+    assert all("prune/ranker" in step for step in record.steps)
+
+
+def test_loggers_get_every_step():
+    lines = Lines()
+    _, record, _ = fit(make_pruner(repeats=2), loggers=[lines])
+    steps = [(step, metrics) for step, metrics in lines.lines if "prune/ranker" in metrics]
+    assert [step for step, _ in steps] == [0, 1]
+    for (_, metrics), logged in zip(steps, record.steps, strict=True):
+        assert metrics["prune/ranker"] == pytest.approx(logged["prune/ranker"])
+    assert "prune/agreement_of_halves" in steps[-1][1]
+    assert any("prune/agreement" in metrics for _, metrics in lines.lines)
+
+
+def test_auto_stops_when_the_mask_is_stable():
+    """A count has no noise."""
+    pruner = make_pruner(ParameterCount(), repeats="auto", max_repeats=40, rounds=1)
+    module, record, trainer = fit(pruner)
+    assert module.epochs == trainer.current_epoch == 1
+    assert len(record.images) == FEWEST_REPEATS
+    assert trainer.callback_metrics["prune/repeats"] == FEWEST_REPEATS
+    assert trainer.callback_metrics["prune/agreement"] > 0.999
+
+
+def test_auto_stops_at_the_most_repeats():
+    module, record, trainer = fit(make_pruner(repeats="auto", max_repeats=4, rounds=1, stability=1.0))
+    assert len(record.images) == 4
+    assert trainer.callback_metrics["prune/repeats"] == 4
+    assert module.pruner.done
 
 
 def test_images_are_drawn_anew_for_every_step(fitted):
     _, record, _ = fitted
     sums = {images.double().sum().item() for images, _ in record.images}
-    assert len(sums) == NUM_ROUNDS * REPEATS
-
-
-def test_logs_how_many_candidates_are_left(fitted):
-    _, record, _ = fitted
-    left = [step["prune/candidates_left"] for step in record.steps]
-    single = 2 * 11
-    assert left == [
-        single + 6 * 8,
-        single + 6 * 7,
-        single + 6 * 7,
-        single + 6 * 6,
-    ]  # the last repeat of a round removes
+    assert len(sums) == REPEATS
 
 
 def test_reproducible(fitted):
@@ -127,6 +181,14 @@ def test_reproducible(fitted):
     assert again.mask.importance == module.mask.importance
 
 
+def test_another_seed_gives_other_images_and_another_mask(fitted):
+    module, record, _ = fitted
+    other, record_other, _ = fit(seed=6)
+    assert not any(a.equal(b) for (a, _), (b, _) in zip(record.images, record_other.images, strict=True))
+    assert other.mask.importance != module.mask.importance
+    assert other.mask.seed == 6
+
+
 def test_nothing_is_trained(fitted):
     module, _, trainer = fitted
     assert list(module.parameters()) == []
@@ -134,7 +196,8 @@ def test_nothing_is_trained(fitted):
     assert module.stage == "prune"
 
 
-def test_a_pruner_without_data_has_its_mask_at_once():
-    module = PruningModule(NoPruner(), SPACE, SCORING_SPACE, ratio=0.5, seed=0)
+@pytest.mark.parametrize("pruner", [NoPruner(), make_pruner()], ids=["none", "ratio of one"])
+def test_a_pruner_without_data_has_its_mask_at_once(pruner):
+    module = PruningModule(pruner, SPACE, SCORING_SPACE, ratio=1.0, seed=0)
     assert module.epochs == 0
     assert module.mask.kept == Mask.full(SPACE).kept

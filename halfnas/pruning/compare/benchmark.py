@@ -1,0 +1,140 @@
+"""Ranking functions and pruners against the accuracies of NAS-Bench-201.
+
+Source: Dong & Yang, "NAS-Bench-201", ICLR 2020: all 15,625 architectures of the space, trained on three datasets.
+"""
+
+import csv
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.stats import kendalltau, rankdata, skew, spearmanr
+
+from halfnas.networks import DiscreteNetwork
+from halfnas.pruning.candidates import Floats
+from halfnas.pruning.importance import initialize
+from halfnas.pruning.ranking import RankingFunction, Sample, ScoringNetwork
+from halfnas.spaces import Mask, NASBench201Space, from_architecture_string
+from halfnas.spaces.nasbench201 import ARCHITECTURE
+
+NUM_BOOTSTRAPS = 1000
+#: Parts of the space whose survival is counted.
+BEST, WORST = 0.01, 0.10
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """Validation accuracy of every architecture, as a fraction, and the operations on its edges."""
+
+    architectures: tuple[str, ...]
+    values: Floats
+
+    @classmethod
+    def load(cls, path: str | Path, column: str) -> "Accuracies":
+        """Read a table with a column `arch_str` and accuracies in percent.
+
+        Raises:
+            ValueError: no such file or column.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ValueError(f"`accuracies`: {path} is no file; it must be a table of NAS-Bench-201 with `arch_str`")
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        if not rows or not {"arch_str", column} <= set(rows[0]):
+            raise ValueError(
+                f"{path}: expected columns arch_str and {column}, found {', '.join(rows[0] if rows else [])}"
+            )
+        return cls(tuple(row["arch_str"] for row in rows), np.array([float(row[column]) for row in rows]) / 100)
+
+    def left_by(self, mask: Mask) -> np.ndarray:
+        """Indices of the architectures that a mask leaves."""
+        index = {name: i for i, name in enumerate(self.architectures)}
+        (edges,) = mask.kept.values()
+        return np.array([index[ARCHITECTURE.format(*names)] for names in product(*edges)])
+
+
+class Rating(NamedTuple):
+    """sign * r(N), and what it took.
+
+    A value that is not finite, as of a network that carries no signal, counts as the lowest there is.
+    """
+
+    value: float
+    seconds: float
+
+
+def rate(
+    rankers: Mapping[str, RankingFunction],
+    space: NASBench201Space,
+    architecture: str,
+    samples: Mapping[str, Sample],
+    seed: int,
+) -> dict[str, Rating]:
+    """An architecture with random weights, by every ranking function on its own sample."""
+    network = DiscreteNetwork(space, from_architecture_string(architecture))
+    initialize(network, torch.Generator().manual_seed(seed))
+    network.train().requires_grad_(False)
+    found = {}
+    for name, ranker in rankers.items():
+        start = time.perf_counter()
+        with torch.no_grad():
+            value = ranker.sign * float(ranker(ScoringNetwork(network), samples[name]))
+        found[name] = Rating(value if np.isfinite(value) else -np.inf, time.perf_counter() - start)
+    return found
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """With its 95% bootstrap interval over architectures."""
+
+    value: float
+    low: float
+    high: float
+
+
+def correlations(ratings: Floats, accuracies: Floats, seed: int) -> tuple[Correlation, Correlation]:
+    """Kendall's tau-b and Spearman's rho."""
+    rng = np.random.default_rng(seed)
+    ranks = rankdata(ratings)  # -inf stays the lowest
+    draws = rng.integers(len(ranks), size=(NUM_BOOTSTRAPS, len(ranks)))
+
+    def measure(statistic: object) -> Correlation:
+        assert callable(statistic)
+        resampled = [statistic(ranks[i], accuracies[i]).statistic for i in draws]
+        low, high = np.nanpercentile(resampled, [2.5, 97.5])
+        return Correlation(float(statistic(ranks, accuracies).statistic), float(low), float(high))
+
+    return measure(kendalltau), measure(spearmanr)
+
+
+def survival(accuracies: Accuracies, left: np.ndarray) -> dict[str, float]:
+    """What is left of the space: its accuracies, and how much of the best and the worst architectures."""
+    values, remaining = accuracies.values, accuracies.values[left]
+    order = np.argsort(values)
+    best = set(order[-round(BEST * len(values)) :].tolist())
+    worst = set(order[: round(WORST * len(values))].tolist())
+    kept = set(left.tolist())
+    return {
+        "mean": float(remaining.mean()),
+        "5%": float(np.percentile(remaining, 5)),
+        "median": float(np.median(remaining)),
+        "95%": float(np.percentile(remaining, 95)),
+        "skewness": float(skew(remaining)) if len(set(remaining.tolist())) > 1 else 0.0,  # < 0: a tail of poor ones
+        "best": float(remaining.max()),
+        "best 1% left": len(best & kept) / len(best),
+        "worst 10% left": len(worst & kept) / len(worst),
+        "architectures": len(left) / len(values),
+    }
+
+
+def mean_survival(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean over masks, and the spread of the mean accuracy over them."""
+    means = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
+    values = [each["mean"] for each in found]
+    return {"masks": len(found), **means, "std of mean": float(np.std(values, ddof=1)) if len(found) > 1 else 0.0}

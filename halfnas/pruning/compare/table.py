@@ -1,0 +1,62 @@
+"""Tables that go to the screen, to a CSV file and to Markdown."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table as RichTable
+
+from halfnas.files import write_text
+
+Cell = str | float | int | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under columns.
+
+    Attributes:
+        formats: how numbers of a column are shown, such as ".2f"; the CSV file has all digits.
+    """
+
+    title: str
+    rows: Sequence[Mapping[str, Cell]]
+    formats: Mapping[str, str]
+
+    @property
+    def columns(self) -> list[str]:
+        """In the order in which they first appear."""
+        return list(dict.fromkeys(column for row in self.rows for column in row))
+
+    def write_csv(self, path: Path) -> Path:
+        """All digits; empty where there is no value."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return write_text(path, text.getvalue())
+
+    def markdown(self) -> str:
+        """A heading and a table."""
+        lines = [self.columns, ["---"] * len(self.columns), *self._cells()]
+        return f"### {self.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+    def rich(self) -> RichTable:
+        """For the terminal."""
+        table = RichTable(title=self.title)
+        for number, column in enumerate(self.columns):
+            table.add_column(column, justify="left" if number == 0 else "right")
+        for cells in self._cells():
+            table.add_row(*cells)
+        return table
+
+    def _cells(self) -> list[list[str]]:
+        return [[self._text(column, row.get(column)) for column in self.columns] for row in self.rows]
+
+    def _text(self, column: str, value: Cell) -> str:
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return "-"
+        return value if isinstance(value, str) else format(value, self.formats.get(column, ""))

@@ -1,0 +1,72 @@
+"""How far a mask depends on the random numbers that it was made with."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import multivariate_normal, norm
+
+from halfnas.pruning.candidates import Flags, Floats
+
+#: Random divisions into two halves whose agreement is averaged.
+NUM_SPLITS = 32
+
+
+def agreement(a: Flags, b: Flags) -> float:
+    """Share of the candidates that two masks treat alike, kept or dropped."""
+    return float((a == b).mean())
+
+
+def chance_agreement(kept: Flags, groups: np.ndarray) -> float:
+    """Agreement of two masks drawn independently, each group keeping as many as this one: mean of p^2 + (1 - p)^2."""
+    fractions = np.bincount(groups, weights=kept) / np.bincount(groups)
+    p = fractions[groups]
+    return float((p**2 + (1 - p) ** 2).mean())
+
+
+def half_agreement(scores_NJ: Floats, make_mask: Callable[[Floats], Flags], seed: int) -> float:
+    """Mean agreement of the masks of two disjoint halves of the repeats, over random halvings.
+
+    Args:
+        scores_NJ: a row a repeat, at least two; of an odd number one is left out, another one each time.
+        make_mask: some of the rows -> the mask that they give.
+    """
+    rng = np.random.default_rng(seed)
+    half = len(scores_NJ) // 2
+    num_splits = 1 if half == 1 and len(scores_NJ) == 2 else NUM_SPLITS
+    found = []
+    for _ in range(num_splits):
+        order = rng.permutation(len(scores_NJ))
+        first, second = order[:half], order[half : 2 * half]
+        found.append(agreement(make_mask(scores_NJ[first]), make_mask(scores_NJ[second])))
+    return float(np.mean(found))
+
+
+def full_agreement(of_halves: float, num_repeats: int, kept_fraction: float) -> float:
+    """The agreement to be expected of two whole prunings, from that of two halves of one.
+
+    Model: the scores of two prunings are bivariate normal with correlation rho, and a candidate is kept above a
+    threshold. The agreement gives rho (for half of the candidates kept it is 1/2 + arcsin(rho) / pi); the formula of
+    Spearman and Brown, n rho / (1 + (n - 1) rho), carries it from halves to n times as many repeats.
+    """
+    if not 0 < kept_fraction < 1:
+        return 1.0
+    rho = _correlation(of_halves, kept_fraction)
+    times = num_repeats / (num_repeats // 2)
+    return _agreement(times * rho / (1 + (times - 1) * rho), kept_fraction)
+
+
+def _agreement(rho: float, p: float) -> float:
+    threshold = norm.ppf(p)
+    both = multivariate_normal.cdf([threshold, threshold], cov=[[1, rho], [rho, 1]], allow_singular=True)
+    return float(1 - 2 * (p - both))
+
+
+def _correlation(agreement: float, p: float) -> float:
+    """The rho that gives this agreement; none below 0, which is worse than chance and so noise."""
+    if agreement <= _agreement(0.0, p):
+        return 0.0
+    most = 1 - 1e-9
+    if agreement >= _agreement(most, p):
+        return most
+    return float(brentq(lambda rho: _agreement(rho, p) - agreement, 0.0, most))

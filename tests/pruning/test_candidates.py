@@ -1,0 +1,267 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from halfnas.pruning.candidates import SCOPES, Candidates, Place
+from halfnas.spaces import CellKind, DartsSpace, Edge, Mask, num_kept
+from halfnas.spaces.space import SearchSpace
+
+
+class UnevenSpace(SearchSpace):
+    """Two kinds of cell; edges with four, three, two and one candidates, `none` first, last or not at all."""
+
+    name = "uneven"
+
+    def __init__(self):
+        super().__init__(num_classes=10, in_channels=3)
+
+    @property
+    def kinds(self):
+        first = (Edge(0, 1, ("none", "a", "b", "c")), Edge(0, 2, ("a", "none")))
+        second = (Edge(0, 1, ("a", "b", "c")), Edge(0, 2, ("b",)), Edge(1, 2, ("b", "a", "none")))
+        return {
+            "first": CellKind(num_inputs=1, edges=first, edges_per_node=None, output=(2,)),
+            "second": CellKind(num_inputs=1, edges=second, edges_per_node=None, output=(2,)),
+        }
+
+    def operation(self, name, channels, stride, *, search):
+        raise NotImplementedError
+
+    def skeleton(self, *, search, auxiliary=False, outputs=None):
+        raise NotImplementedError
+
+
+UNEVEN = UnevenSpace()
+DARTS = DartsSpace(init_channels=16, num_cells=8)
+NONES = (0, 5, 12)
+
+
+def all_of(candidates):
+    return np.ones(len(candidates.places), dtype=bool)
+
+
+def after_removal(candidates, scores, kept=None):
+    kept = all_of(candidates) if kept is None else kept.copy()
+    kept[candidates.remove(kept, np.asarray(scores, dtype=float), candidates.targets)] = False
+    return kept
+
+
+def others_left(candidates, kept):
+    """Kept candidates besides `none`, edge by edge."""
+    return np.bincount(candidates.edges[kept & ~candidates.is_none], minlength=candidates.edges[-1] + 1)
+
+
+def test_places_are_in_the_order_of_the_space():
+    candidates = Candidates(UNEVEN)
+
+    assert candidates.places == (
+        Place("first", 0, "none"), Place("first", 0, "a"), Place("first", 0, "b"), Place("first", 0, "c"),
+        Place("first", 1, "a"), Place("first", 1, "none"),
+        Place("second", 0, "a"), Place("second", 0, "b"), Place("second", 0, "c"),
+        Place("second", 1, "b"),
+        Place("second", 2, "b"), Place("second", 2, "a"), Place("second", 2, "none"),
+    )  # fmt: skip
+    assert [candidates.index[place] for place in candidates.places] == list(range(13))
+    assert candidates.edges.tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 2, 3, 4, 4, 4]
+    assert candidates.is_none.tolist() == [j in NONES for j in range(13)]
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_family_is_an_operation_in_a_kind_of_cell(scope):
+    assert Candidates(UNEVEN, scope=scope).families.tolist() == [0, 1, 2, 3, 1, 0, 4, 5, 6, 5, 5, 4, 7]
+
+
+@pytest.mark.parametrize(
+    ("scope", "groups"),
+    [
+        ("edge", [0, 0, 0, 0, 1, 1, 2, 2, 2, 3, 4, 4, 4]),
+        ("kind", [0] * 6 + [1] * 7),
+        ("global", [0] * 13),
+    ],
+)
+def test_groups(scope, groups):
+    assert Candidates(UNEVEN, scope=scope).groups.tolist() == groups
+
+
+@pytest.mark.parametrize(
+    ("scope", "ratio", "targets"),
+    [
+        ("edge", 1.0, [4, 2, 3, 1, 3]),
+        ("edge", 0.5, [2, 1, 2, 1, 2]),  # halves are rounded up
+        ("edge", 0.1, [1, 1, 1, 1, 1]),
+        ("kind", 1.0, [6, 7]),
+        ("kind", 0.5, [3, 4]),
+        ("kind", 0.1, [2, 3]),  # as many as there are edges
+        ("global", 1.0, [13]),
+        ("global", 0.5, [7]),
+        ("global", 0.1, [5]),
+    ],
+)
+def test_targets(scope, ratio, targets):
+    assert Candidates(UNEVEN, ratio, scope).targets.tolist() == targets
+
+
+def test_everything_is_kept_of_every_edge_unless_told_otherwise():
+    candidates = Candidates(DARTS)
+
+    assert candidates.scope == "edge"
+    assert candidates.targets.tolist() == [8] * 28
+    assert len(candidates.places) == 224
+
+
+@pytest.mark.parametrize("scope", ["cell", "", "Edge"])
+def test_unknown_scope(scope):
+    with pytest.raises(ValueError, match=f"`scope` must be one of edge, kind, global, got '{scope}'"):
+        Candidates(UNEVEN, 0.5, scope)
+
+
+@pytest.mark.parametrize("space", [UNEVEN, DARTS], ids=lambda space: space.name)
+def test_masks_there_and_back(space):
+    candidates = Candidates(space)
+    for seed in range(3):
+        mask = Mask.random(space, 0.5, seed)
+        flags = candidates.flags(mask.kept)
+        assert flags.sum() == sum(len(edge) for edges in mask.kept.values() for edge in edges)
+        assert candidates.kept(flags) == dict(mask.kept)
+        again = candidates.mask(flags)
+        assert (again.space, again.kept) == (space.name, mask.kept)
+    assert candidates.flags(Mask.full(space).kept).all()
+
+
+def test_flags_name_candidates_on_their_own_edge():
+    candidates = Candidates(UNEVEN)
+    flags = np.zeros(13, dtype=bool)
+    flags[[1, 3, 4, 6, 9, 10]] = True
+
+    assert candidates.kept(flags) == {"first": (("a", "c"), ("a",)), "second": (("a",), ("b",), ("b",))}
+
+
+def test_the_least_important_of_every_edge_goes_first():
+    candidates = Candidates(UNEVEN, 0.5)
+    #         none a  b  c   a none  a  b  c   b   b  a none
+    scores = [9, -1, 8, 2, 5, 1, 3, 7, 4, 0, 6, -5, 8]
+
+    assert candidates.remove(all_of(candidates), np.array(scores, float), candidates.targets) == [11, 1, 5, 3, 6]
+
+
+@pytest.mark.parametrize(("scope", "removed"), [("kind", [6, 7, 0, 1, 2, 10]), ("global", [6, 7, 0, 1, 2, 5])])
+def test_candidates_compete_with_all_of_their_group(scope, removed):
+    """An edge may lose all but one, another none at all."""
+    candidates = Candidates(UNEVEN, 0.5, scope)
+    scores = np.arange(13.0)
+    scores[6:9] = [-3, -2, -1]  # the first edge of the second kind, whose last candidate stays
+
+    assert candidates.remove(all_of(candidates), scores, candidates.targets) == removed
+
+
+def test_none_may_be_removed_and_may_stay():
+    candidates = Candidates(UNEVEN, 0.5)
+    scores = np.zeros(13)
+    scores[0] = 1
+    assert after_removal(candidates, scores)[:4].tolist() == [True, False, False, True]
+    scores[0] = -1
+    assert after_removal(candidates, scores)[:4].tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_the_last_candidate_besides_none_stays_however_bad_it_is(scope):
+    candidates = Candidates(UNEVEN, 0.1, scope)
+    scores = np.where(candidates.is_none, 1e9, -np.arange(13.0))
+    kept = after_removal(candidates, scores)
+
+    assert not kept[candidates.is_none].any()
+    assert (others_left(candidates, kept) == 1).all()
+    assert kept[[1, 4, 6, 9, 10]].all()  # the best of the others
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_of_equals_the_first_one_goes(scope):
+    candidates = Candidates(DARTS, 0.5, scope)
+    removed = candidates.remove(all_of(candidates), np.zeros(224), candidates.targets)
+
+    assert removed == sorted(removed)
+    if scope == "edge":
+        assert removed == [j for j in range(224) if j % 8 < 4]
+    if scope == "global":  # 14 edges come down to one candidate besides `none`, and `none` is the first of an edge
+        assert removed == [j for j in range(128) if j % 8 < 7]
+
+
+def test_nothing_goes_where_the_target_is_reached():
+    candidates = Candidates(UNEVEN, 0.5)
+    kept = after_removal(candidates, np.arange(13.0))
+
+    assert candidates.remove(kept, np.arange(13.0), candidates.targets) == []
+    assert Candidates(UNEVEN).remove(all_of(candidates), np.arange(13.0), Candidates(UNEVEN).targets) == []
+
+
+def test_what_is_gone_is_not_removed_again():
+    candidates = Candidates(UNEVEN, 0.5)
+    kept = all_of(candidates)
+    kept[1] = False
+
+    assert 1 not in candidates.remove(kept, -np.ones(13), candidates.targets)
+    assert after_removal(candidates, np.arange(13.0), kept)[:4].tolist() == [False, False, True, True]
+
+
+def test_candidates_without_a_score_are_not_touched():
+    candidates = Candidates(UNEVEN, 0.5)
+    scores = np.arange(13.0)
+    scores[[0, 1, 6, 7, 8]] = np.nan
+    removed = candidates.remove(all_of(candidates), scores, candidates.targets)
+
+    assert removed == [2, 3, 5, 10]  # the fourth candidate is not the first edge's last: those without a score stay
+
+
+def random_scores(size):
+    """Few different values, so that there are ties, and large ones."""
+    return st.lists(st.integers(-3, 3) | st.floats(-1e300, 1e300), min_size=size, max_size=size)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("space", [UNEVEN, DARTS], ids=lambda space: space.name)
+def test_whatever_the_scores(space, scope):
+    size = len(Candidates(space).places)
+
+    @given(scores=random_scores(size), ratio=st.floats(0.01, 1.0))
+    @settings(max_examples=40, deadline=None)
+    def check(scores, ratio):
+        candidates = Candidates(space, ratio, scope)
+        kept = after_removal(candidates, scores)
+        assert np.bincount(candidates.groups, weights=kept).tolist() == candidates.targets.tolist()
+        assert (others_left(candidates, kept) >= 1).all()
+        candidates.mask(kept).check(space)
+        if scope == "edge":
+            sizes = [len(edge) for edges in candidates.kept(kept).values() for edge in edges]
+            assert sizes == [num_kept(ratio, n) for n in np.bincount(candidates.edges)]
+
+    check()
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_what_stays_is_at_least_as_good_as_what_goes(scope, data):
+    """In every group, but for candidates that are the last ones of their edge besides `none`."""
+    candidates = Candidates(UNEVEN, 0.5, scope)
+    scores = np.array(data.draw(random_scores(13)), dtype=float)
+    kept = after_removal(candidates, scores)
+    alone = others_left(candidates, kept)[candidates.edges] == 1
+    free = kept & (candidates.is_none | ~alone)
+    for group in np.unique(candidates.groups):
+        members = candidates.groups == group
+        if (members & free).any() and (members & ~kept).any():
+            assert scores[members & free].min() >= scores[members & ~kept].max()
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_without_a_score_nothing_is_lost(scope, data):
+    candidates = Candidates(UNEVEN, 0.3, scope)
+    scores = np.array(data.draw(st.lists(st.just(np.nan) | st.integers(-2, 2), min_size=13, max_size=13)), dtype=float)
+    kept = after_removal(candidates, scores)
+
+    assert kept[np.isnan(scores)].all()
+    assert (others_left(candidates, kept) >= 1).all()
+    assert (np.bincount(candidates.groups, weights=kept) >= candidates.targets).all()
