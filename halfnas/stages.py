@@ -22,7 +22,7 @@ from halfnas.errors import ConfigError
 from halfnas.loggers import finish
 from halfnas.memory import reset_peak_memory
 from halfnas.plan import Plan, make_plan
-from halfnas.pruning import PruningModule
+from halfnas.pruning import NothingUsable, PruningModule
 from halfnas.reporting.summary import print_summary
 from halfnas.run_folder import RunFolder
 from halfnas.spaces import Genotype, Mask
@@ -117,7 +117,10 @@ class _Run:
                 num_batches=pruner.max_steps,
                 seed=self.cfg.seed,
             )
-            metrics = self._fit(module, data)
+            try:
+                metrics = self._fit(module, data)
+            except NothingUsable as error:
+                raise ConfigError([f"`pruner`: {error}"]) from None
         mask = module.mask
         mask.save(self.folder.mask)
         metrics["prune/kept_fraction"] = mask.kept_fraction(self.plan.space)

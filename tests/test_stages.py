@@ -246,6 +246,14 @@ SMALL = (  # a scoring network of a few channels, on few images
 )
 
 
+def test_scores_that_tell_nothing_apart_are_a_clear_error(tmp_path):
+    """Two patches far from each other lie in two regions, whatever is removed."""
+    regions = "pruner.rankers.linear_regions"
+    overrides = ["pruner=linear_regions", "pruner.repeats=1", f"{regions}.num_patches=2", f"{regions}.spread=1.0"]
+    with pytest.raises(ConfigError, match=r"none of 1 repeat.* linear_regions gives all 224 candidates the same score"):
+        run(tmp_path, *SMALL, *overrides, "ratio=0.875")
+
+
 def test_nngp_removes_the_least_important(tmp_path):
     """One round: 8 * 0.875 = 7 candidates are kept on every edge."""
     found = run(tmp_path, *SMALL, "pruner=nngp", "ratio=0.875", "pruner.repeats=1")

@@ -2,10 +2,10 @@
 
 from halfnas.pruning.importance import exact_changes, taylor_changes
 from halfnas.pruning.module import PruningModule
-from halfnas.pruning.pruner import ImportancePruner, NoPruner, Pruner, RandomPruner
+from halfnas.pruning.pruner import ImportancePruner, NoPruner, NothingUsable, Pruner, RandomPruner
 from halfnas.pruning.ranking import Batch, RankingFunction, Sample, ScoringNetwork
 
 __all__ = [
-    "Batch", "ImportancePruner", "NoPruner", "Pruner", "PruningModule", "RandomPruner", "RankingFunction", "Sample",
-    "ScoringNetwork", "exact_changes", "taylor_changes",
+    "Batch", "ImportancePruner", "NoPruner", "NothingUsable", "Pruner", "PruningModule", "RandomPruner",
+    "RankingFunction", "Sample", "ScoringNetwork", "exact_changes", "taylor_changes",
 ]  # fmt: skip

@@ -152,17 +152,26 @@ class ImportancePruner(Pruner):
         self.rankers = {key: ranker for key, ranker in rankers.items() if ranker is not None}
         if not self.rankers:
             raise ValueError("`rankers` must name at least one ranking function, got none")
-        _one_of("importance", importance, IMPORTANCES)
-        _one_of("combine", combine, COMBINATIONS)
-        _one_of("scope", scope, SCOPES)
-        _one_of("aggregate", aggregate, tuple(AGGREGATES))
+        problems = [
+            *_one_of("importance", importance, IMPORTANCES),
+            *_one_of("combine", combine, COMBINATIONS),
+            *_one_of("scope", scope, SCOPES),
+            *_one_of("aggregate", aggregate, tuple(AGGREGATES)),
+        ]
         if isinstance(repeats, str) and repeats != AUTO:
-            raise ValueError(f"`repeats` must be a number or {AUTO}, got {repeats!r}")
+            problems.append(f"`repeats` must be a number or {AUTO}, got {repeats!r}")
         rigid = [key for key, ranker in self.rankers.items() if not ranker.differentiable]
         if importance == "taylor" and rigid:
-            raise ValueError(
+            problems.append(
                 f"`importance=taylor` needs derivatives, which {', '.join(rigid)} cannot give; use importance=exact"
             )
+        problems += [
+            f"`num_batches` must be at least {ranker.fewest_batches} for {key}, got {num_batches}"
+            for key, ranker in self.rankers.items()
+            if num_batches < ranker.fewest_batches
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
         self._most_repeats = max_repeats if repeats == AUTO else int(repeats)
         self.max_steps = self._most_repeats
         self.network = dict(network)
@@ -202,7 +211,7 @@ class ImportancePruner(Pruner):
         except Unusable as error:
             log.warning("repeat %d is left out: %s", self._step, error)
             if self._step == self.max_steps and not self._levels:
-                raise ValueError(f"none of {self._step} repeat(s) could be used; the last one: {error}") from None
+                raise NothingUsable(f"none of {self._step} repeat(s) could be used; the last one: {error}") from None
             self.done = self._step == self.max_steps
             return {}
         self._levels.append(levels)
@@ -325,9 +334,12 @@ class Unusable(ArithmeticError):
     """Why a repeat cannot be used."""
 
 
-def _one_of(setting: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ValueError(f"`{setting}` must be one of {', '.join(known)}, got {value!r}")
+class NothingUsable(ValueError):
+    """No repeat can be used."""
+
+
+def _one_of(setting: str, value: str, known: Sequence[str]) -> list[str]:
+    return [] if value in known else [f"`{setting}` must be one of {', '.join(known)}, got {value!r}"]
 
 
 def _step_seed(seed: int, step: int) -> int:

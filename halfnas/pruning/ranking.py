@@ -224,6 +224,7 @@ class RankingFunction(ABC):
     Attributes:
         differentiable: whether r has derivatives that mean something; counts and codes of ReLUs have none.
         log_scale: whether r is a logarithm, so that its ratios mean nothing: it enters sums by rank.
+        fewest_batches: how many it needs.
 
     Args:
         weight: its factor in a sum of ranking functions.
@@ -232,6 +233,7 @@ class RankingFunction(ABC):
 
     differentiable: ClassVar[bool] = True
     log_scale: ClassVar[bool] = False
+    fewest_batches: ClassVar[int] = 1
 
     def __init__(self, weight: float = 1.0, sign: int = 1) -> None:
         if sign not in (1, -1):

@@ -30,7 +30,7 @@ from halfnas.pruning import pruner as pruner_file
 from halfnas.pruning.aggregation import AGGREGATES
 from halfnas.pruning.candidates import SCOPES
 from halfnas.pruning.importance import initialize
-from halfnas.pruning.rankers import NASWOT, NNGPFrobenius, ParameterCount
+from halfnas.pruning.rankers import NASWOT, NNGPFrobenius, ParameterCount, ZiCo
 from halfnas.spaces import DartsSpace, Mask, NASBench201Space, num_kept
 from halfnas.spaces.load import CONF
 
@@ -817,3 +817,10 @@ def test_a_ranker_without_noise_agrees_with_itself():
     pruner = make_narrow_pruner(rankers={"params": ParameterCount()}, repeats=2, rounds=1)
     run(pruner)
     assert pruner.figures()["agreement"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_all_wrong_settings_are_named_together():
+    with pytest.raises(ValueError, match=r"`scope` must be .*; `aggregate` must be .*'mode'"):
+        make_pruner(scope="cell", aggregate="mode")
+    with pytest.raises(ValueError, match="`num_batches` must be at least 2 for zico, got 1"):
+        make_pruner(rankers={"zico": ZiCo()}, num_batches=1)

@@ -82,8 +82,10 @@ class Comparison:
             memory[name] = prunings.step_memory(pruner, space, scoring, self.dataset)
             for run in runs[name]:
                 run.mask.save(self.folder / "masks" / f"{name}-{run.seed}.json")
-        rows = prunings.summarize(runs, memory, space)
-        self._publish("prunings", f"Pruning {space.name}, {self.cfg.ratio:.0%} kept, on {self.dataset.name}", rows)
+            rows = prunings.summarize(runs, memory, space)
+            title = f"Pruning {space.name}, {self.cfg.ratio:.0%} kept, on {self.dataset.name}"
+            Table(title, rows, FORMATS).write_csv(self.folder / "prunings.csv")  # an interrupted run leaves what it has
+        self._publish("prunings", title, rows)
         matrix = prunings.agreements(runs, space)
         named = [
             {"pruner": name, **dict(zip(runs, row.tolist(), strict=True))}
@@ -115,6 +117,7 @@ class Comparison:
             rows.append(
                 {
                     "ranking function": name, "tau": tau.value, "tau low": tau.low, "tau high": tau.high,
+                    "published": settings.published_tau.get(name),
                     "rho": rho.value, "rho low": rho.low, "rho high": rho.high,
                     "not finite": int((~np.isfinite(values)).sum()), "seconds each": seconds[name],
                 }

@@ -21,9 +21,10 @@ class ZiCo(RankingFunction):
     """
 
     log_scale = True
+    fewest_batches = 2
 
     def __call__(self, network: ScoringNetwork, sample: Sample) -> Tensor:
-        if len(sample.batches) < 2:
+        if len(sample.batches) < self.fewest_batches:
             raise ValueError(f"ZiCo compares batches and needs `num_batches` of at least 2, got {len(sample.batches)}")
         weights = network.weights()
         singles = [Sample([batch]) for batch in sample.batches]
