@@ -149,6 +149,8 @@ class Comparison:
                 prunings.run(pruner, space, scoring, self.dataset, ratio=self.cfg.ratio, seed=seed).mask
                 for seed in seeds
             ]
+            for mask in masks:
+                mask.save(self.folder / "masks" / space.name / f"{name}-{mask.seed}.json")
             left[name] = [accuracies.left_by(mask) for mask in masks]
             found = benchmark.mean_survival([benchmark.survival(accuracies, each) for each in left[name]])
             rows.append({"pruner": name, **found})
