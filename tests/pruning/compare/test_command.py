@@ -3,11 +3,13 @@
 import csv
 import subprocess
 import sys
+from itertools import product
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from halfnas.spaces.load import CONF
+from halfnas.spaces.nasbench201 import ARCHITECTURE
 
 PRUNERS = {path.stem for path in (CONF / "pruner").glob("*.yaml")}
 SMALL = [
@@ -23,6 +25,11 @@ def run(folder, *arguments):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
 
 
+def read(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_compares_all_pruners():
     with initialize_config_dir(str(CONF), version_base="1.3"):
         assert set(compose("compare").pruners) == PRUNERS - {"none"}
@@ -31,8 +38,7 @@ def test_compares_all_pruners():
 def test_prunings(tmp_path):
     done = run(tmp_path, "parts=[prunings]", *SMALL)
     assert done.returncode == 0, done.stderr
-    with (tmp_path / "out" / "prunings.csv").open(encoding="utf-8", newline="") as file:
-        rows = {row["pruner"]: row for row in csv.DictReader(file)}
+    rows = {row["pruner"]: row for row in read(tmp_path / "out" / "prunings.csv")}
     assert set(rows) == {"random", "params", "zen"}
     assert float(rows["params"]["agreement of seeds"]) == 1
     assert rows["params"]["agreement reported"] == ""  # one repeat says nothing of itself
@@ -59,3 +65,29 @@ def test_mistakes(tmp_path, arguments, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ratings_and_survivors(tmp_path):
+    names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+    rows = [
+        f"{ARCHITECTURE.format(*each)},{10 + sum(name.startswith('nor') for name in each)}"
+        for each in product(names, repeat=6)
+    ]
+    (tmp_path / "table.csv").write_text("\n".join(["arch_str,cifar10_valid", *rows]) + "\n", encoding="utf-8")
+    sizes = ["ratings.num_architectures=6", "ratings.num_cells=3", "ratings.init_channels=2", "ratings.batch_size=4"]
+    done = run(
+        tmp_path, "parts=[ratings,survivors]", *SMALL, *sizes, "survivors.num_random=4", "accuracies=table.csv"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rated = read(tmp_path / "out" / "ratings.csv")
+    assert {row["ranking function"] for row in rated} == {"zen", "params"}
+    assert all(-1 <= float(row["tau low"]) <= float(row["tau"]) <= float(row["tau high"]) <= 1 for row in rated)
+    assert len(read(tmp_path / "out" / "all_ratings.csv")) == 6
+    left = {row["pruner"]: row for row in read(tmp_path / "out" / "survivors.csv")}
+    assert left["nothing pruned"]["architectures"] == "1.0"
+    assert (left["random"]["masks"], left["params"]["masks"]) == ("4", "2")
+    assert float(left["params"]["mean"]) > float(left["nothing pruned"]["mean"]) > 0.1
+    # 0.75 of 5 is 4 on each of 6 edges
+    assert float(left["params"]["architectures"]) == pytest.approx((4 / 5) ** 6)
+    for name in ("ratings.png", "survivors.png", "masks/nasbench201/random-3.json"):
+        assert (tmp_path / "out" / name).is_file(), name
