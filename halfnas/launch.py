@@ -38,9 +38,10 @@ def _settled(cfg: DictConfig, hydra: Any, path: Path) -> DictConfig:
     """Fill in what depends on how the run was started: its name and its W&B group, job type and folder."""
     cfg = cfg.copy()
     choices = hydra.runtime.choices
+    pruner = choices.get("pruner") or cfg.pruner.name  # Hydra notes no choice of several, pruner=[synflow,naswot]
     if cfg.name is None:
         ratio = f"{cfg.ratio:.2f}" if isinstance(cfg.ratio, (int, float)) else cfg.ratio
-        cfg.name = f"{choices['pruner']}-r{ratio}-s{cfg.seed}"
+        cfg.name = f"{pruner}-r{ratio}-s{cfg.seed}"
     if "wandb" in cfg.logger:
         wandb = cfg.logger.wandb
         with open_dict(wandb):
@@ -51,7 +52,7 @@ def _settled(cfg: DictConfig, hydra: Any, path: Path) -> DictConfig:
                 )
             wandb.name = cfg.name
             wandb.job_type = cfg.stage
-            wandb.tags = [choices["pruner"], choices["dataset"], *wandb.tags]
+            wandb.tags = [pruner, choices["dataset"], *wandb.tags]
             wandb.save_dir = str(path)
     return cfg
 

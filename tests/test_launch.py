@@ -129,6 +129,15 @@ def test_any_ratio_makes_a_name(ratio, name):
     assert launch._settled(settings(ratio=ratio), hydra(), Path("here")).name == name
 
 
+def test_several_pruners_at_once_have_the_name_of_the_last():
+    """Hydra does not note a choice that is a list."""
+    chosen = hydra()
+    del chosen.runtime.choices["pruner"]
+    wandb = launch._settled(settings(pruner={"name": "naswot"}), chosen, Path("here")).logger.wandb
+    assert wandb.name == "naswot-r0.50-s3"
+    assert list(wandb.tags) == ["naswot", "digits", "mine"]
+
+
 def test_a_name_given_is_kept():
     cfg = launch._settled(settings(name="mine"), hydra(), Path("here"))
 

@@ -83,7 +83,7 @@ def draw_mask(mask: Mask, space: SearchSpace) -> Figure:
     any_score = any(_is_score(score) for score in everything)
     title = f"Kept candidates: pruner {mask.pruner}, ratio {mask.ratio:g}, seed {mask.seed}"
     if any_score:  # a pruned candidate's score is older than those it is drawn beside
-        title += "; scores of the round that last saw a candidate"
+        title += "; scores over all repeats"
     figure, grids = _grids(space, title)
     unscored: list[str] = []
     for kind, grid in grids.items():

@@ -42,7 +42,7 @@ class Mask:
         kept: kind -> one tuple of operation names an edge, in the order of the space's candidates.
         ratio: the fraction asked for; what was kept is `kept_fraction(space)`.
         pruner, seed: what made it.
-        importance: the score of each candidate when it was last scored, where the pruner gives one.
+        importance: the score of each candidate over all repeats, where the pruner gives one.
     """
 
     space: str
