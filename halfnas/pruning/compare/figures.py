@@ -21,14 +21,14 @@ def matrix(names: Sequence[str], values: np.ndarray) -> Figure:
     """Agreement of every pruner with every other, [P, P]; the diagonal is between seeds of one."""
     figure = Figure(figsize=(1.5 + 0.5 * len(names), 1 + 0.45 * len(names)))
     axes = figure.subplots()
-    image = axes.imshow(values, cmap="viridis", vmin=0.4, vmax=1)
+    image = axes.imshow(values, cmap="viridis", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right")
     axes.set_yticks(range(len(names)), names)
     for i, row in enumerate(values):
         for j, value in enumerate(row):
             if np.isfinite(value):
                 axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=6.5,
-                          color="white" if value < 0.75 else "black")  # fmt: skip
+                          color="white" if value < 0.6 else "black")  # fmt: skip
     axes.set_title("Agreement of masks from different seeds")
     figure.colorbar(image, ax=axes, shrink=0.8)
     return figure
