@@ -1,8 +1,9 @@
 """How the space is halved: ranking functions, importance of candidates, pruners and the pruning stage."""
 
 from halfnas.pruning.importance import exact_changes, taylor_changes
+from halfnas.pruning.importance_pruner import ImportancePruner, NothingUsable
 from halfnas.pruning.module import PruningModule
-from halfnas.pruning.pruner import ImportancePruner, NoPruner, NothingUsable, Pruner, RandomPruner
+from halfnas.pruning.pruner import NoPruner, Pruner, RandomPruner
 from halfnas.pruning.ranking import Batch, RankingFunction, Sample, ScoringNetwork
 
 __all__ = [

@@ -7,7 +7,7 @@ from lightning.pytorch.loggers import Logger
 
 from halfnas.data import Fake, PruningData
 from halfnas.pruning import Batch, ImportancePruner, NoPruner, PruningModule
-from halfnas.pruning.pruner import FEWEST_REPEATS
+from halfnas.pruning.importance_pruner import FEWEST_REPEATS
 from halfnas.pruning.rankers import NNGPFrobenius, ParameterCount
 from halfnas.spaces import DartsSpace, Mask
 

@@ -17,20 +17,23 @@ from halfnas.errors import ConfigError
 from halfnas.files import write_text
 from halfnas.pruning.compare import benchmark, figures, prunings
 from halfnas.pruning.compare.table import Table
-from halfnas.pruning.pruner import ImportancePruner, Pruner
+from halfnas.pruning.importance import IMPORTANCES
+from halfnas.pruning.importance_pruner import ImportancePruner
+from halfnas.pruning.pruner import Pruner
 from halfnas.pruning.ranking import RankingFunction, Sample, split
 from halfnas.spaces import Mask, NASBench201Space, SearchSpace
 from halfnas.spaces.load import CONF
 
 WIDTH = 160  # a table that is cut off says nothing
-PARTS = ("prunings", "ratings", "survivors")
+PARTS = ("prunings", "estimates", "ratings", "survivors")
 FORMATS = {
     "seeds": ".0f", "repeats": ".0f", "seconds": ".1f", "peak MiB": ".0f", "agreement reported": ".3f",
     "agreement of seeds": ".3f", "lowest": ".3f", "highest": ".3f", "rho of seeds": ".2f", "masks": ".0f",
     "mean": ".4f", "5%": ".4f", "median": ".4f", "95%": ".4f", "skewness": ".2f", "best": ".4f", "best 1% left": ".3f",
     "worst 10% left": ".3f", "architectures": ".3f", "std of mean": ".4f", "tau": ".3f", "tau low": ".3f",
     "tau high": ".3f", "rho": ".3f", "rho low": ".3f", "rho high": ".3f", "not finite": ".0f",
-    "seconds each": ".3f",
+    "seconds each": ".3f", "mean rho": ".2f", "lowest rho": ".2f", "highest rho": ".2f",
+    "exact seconds": ".1f", "taylor seconds": ".1f",
 }  # fmt: skip
 
 
@@ -63,6 +66,8 @@ class Comparison:
         """All parts that are asked for."""
         if "prunings" in self.cfg.parts:
             self.prunings()
+        if "estimates" in self.cfg.parts:
+            self.estimates()
         if "ratings" in self.cfg.parts:
             self.ratings()
         if "survivors" in self.cfg.parts:
@@ -94,6 +99,27 @@ class Comparison:
         Table("Agreement", named, {}).write_csv(self.folder / "agreements.csv")
         figures.save(figures.matrix(list(runs), matrix), self.folder / "agreements.png")
         figures.save(figures.reliability(rows), self.folder / "reliability.png")
+
+    def estimates(self) -> None:
+        """How far first-order importance stands in for exact removal."""
+        space = self._space()
+        rows: list[dict[str, Any]] = []
+        for name, pruner in track(self.pruners.items(), "estimates", console=self.console):
+            scoring = self._space(**pruner.network)
+            measured = [prunings.estimate(pruner, space, scoring, self.dataset, seed=s) for s in self.cfg.seeds]
+            found = [each for each in measured if each is not None]
+            if not found:
+                continue
+            rhos = [each.rho for each in found]
+            seconds = {f"{key} seconds": float(np.median([each.seconds[key] for each in found])) for key in IMPORTANCES}
+            rows.append(
+                {
+                    "pruner": name, "seeds": len(found), "mean rho": float(np.mean(rhos)), "lowest rho": min(rhos),
+                    "highest rho": max(rhos), **seconds,
+                }
+            )  # fmt: skip
+            Table("Estimates", rows, FORMATS).write_csv(self.folder / "estimates.csv")
+        self._publish("estimates", f"Scores by taylor against exact, all of {space.name}, one round", rows)
 
     def ratings(self) -> None:
         """Every ranking function on architectures of NAS-Bench-201, against their accuracy."""

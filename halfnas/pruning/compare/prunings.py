@@ -11,6 +11,8 @@ from scipy.stats import spearmanr
 from halfnas.data import ImageDataset, PruningData
 from halfnas.memory import peak_live_memory
 from halfnas.pruning.candidates import Candidates, Floats
+from halfnas.pruning.importance import IMPORTANCES
+from halfnas.pruning.importance_pruner import ImportancePruner
 from halfnas.pruning.pruner import Pruner
 from halfnas.pruning.ranking import Batch, split
 from halfnas.pruning.reliability import agreement
@@ -57,6 +59,39 @@ def step_memory(pruner: Pruner, space: SearchSpace, scoring_space: SearchSpace, 
         return None
     batch = next(_batches(pruner, dataset, 0))
     return peak_live_memory(lambda: pruner.step(batch)) / MIB
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One round of scores by both importances, on one scoring network and its batches.
+
+    Attributes:
+        rho: Spearman's rho of the scores of all candidates.
+        seconds: by importance.
+    """
+
+    rho: float
+    seconds: Mapping[str, float]
+
+
+def estimate(
+    pruner: Pruner, space: SearchSpace, scoring_space: SearchSpace, dataset: ImageDataset, *, seed: int
+) -> Estimate | None:
+    """How far first-order importance stands in for exact removal; None for a pruner that has not both.
+
+    Raises:
+        Unusable: scores are not finite, or all the same.
+    """
+    pruner.begin(space, scoring_space, ratio=0.5, seed=seed)
+    if not isinstance(pruner, ImportancePruner) or not all(r.differentiable for r in pruner.rankers.values()):
+        return None
+    batch = next(_batches(pruner, dataset, seed))
+    scores, seconds = [], {}
+    for importance in IMPORTANCES:
+        start = time.perf_counter()
+        scores.append(pruner.first_scores(batch, importance))
+        seconds[importance] = time.perf_counter() - start
+    return Estimate(float(spearmanr(*scores).statistic), seconds)
 
 
 def within_edges(first: Mask, second: Mask, candidates: Candidates) -> float:

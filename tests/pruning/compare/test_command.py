@@ -52,10 +52,22 @@ def test_prunings(tmp_path):
     assert "prunings" not in done.stderr
 
 
+def test_estimates(tmp_path):
+    done = run(tmp_path, "parts=[estimates]", *(each for each in SMALL if "naswot" not in each))
+    assert done.returncode == 0, done.stderr
+    rows = {row["pruner"]: row for row in read(tmp_path / "out" / "estimates.csv")}
+    assert set(rows) == {"params", "zen"}  # the others have no scores, or no derivatives
+    assert float(rows["params"]["mean rho"]) == pytest.approx(1)
+    assert float(rows["params"]["lowest rho"]) == pytest.approx(1)
+    assert 0.5 < float(rows["zen"]["lowest rho"]) <= float(rows["zen"]["highest rho"]) < 1
+    assert rows["zen"]["seeds"] == "2"
+    assert float(rows["zen"]["exact seconds"]) > float(rows["zen"]["taylor seconds"]) > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["parts=[nothing]"], "`parts` must be some of prunings, ratings, survivors, got 'nothing'"),
+        (["parts=[nothing]"], "`parts` must be some of prunings, estimates, ratings, survivors, got 'nothing'"),
         (["parts=[ratings]", *SMALL], "is no file; it must be a table of NAS-Bench-201"),
         (["pruners.nngp.repeats=never", "parts=[]"], "`repeats` must be a number or auto"),
     ],

@@ -1,0 +1,298 @@
+"""The pruner that removes what matters least to the ranking functions."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from halfnas.networks import Supernet, build_supernet
+from halfnas.pruning.aggregation import AGGREGATES
+from halfnas.pruning.candidates import SCOPES, Candidates, Flags, Floats
+from halfnas.pruning.importance import (
+    COMBINATIONS,
+    IMPORTANCES,
+    Changes,
+    combine,
+    exact_changes,
+    initialize,
+    scored_places,
+    taylor_changes,
+)
+from halfnas.pruning.pruner import Pruner
+from halfnas.pruning.ranking import Batch, RankingFunction, Sample
+from halfnas.pruning.reliability import chance_agreement, full_agreement, half_agreement
+from halfnas.spaces import Mask, SearchSpace
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+
+#: Repeats before `repeats=auto` looks at their halves.
+FEWEST_REPEATS = 8
+
+
+class ImportancePruner(Pruner):
+    """Removes the least important candidates of a scoring network, over many of them.
+
+    A repeat is a whole pruning of a scoring network with an initialisation and batches of its own: in each round the
+    candidates that are left are scored, and the least important ones removed (Algorithm 1 of arXiv 2505.13586). Its
+    outcome is a level for every candidate: the score with which it fell, or, if lower, just above the highest one with
+    which another of its group had fallen before; for survivors, their last score likewise. With one round levels are
+    the scores; with one repeat the mask is what is left in the end. Levels are aggregated over the repeats, and the
+    mask keeps the highest ones.
+
+    Args:
+        name: what mask.json says under `pruner`.
+        rankers: ranking functions; null leaves one of another yaml out.
+        importance: "exact" removes every candidate in turn, "taylor" estimates that to first order.
+        combine: how several ranking functions become one score, see `halfnas.pruning.importance.combine`.
+        rounds: over how many rounds the removal is spread; None removes one candidate an edge and round, 1 all at once.
+        scope: what the ratio is kept of, and where candidates compete: each edge, each kind of cell, or everywhere.
+        aggregate: how the levels of all repeats become one score, see `halfnas.pruning.aggregation`.
+        repeats: scoring networks; "auto" goes on until the masks of two halves of them agree.
+        max_repeats: the most that "auto" takes.
+        stability: the agreement of the halves at which "auto" stops.
+        network: sizes of the scoring network, as overrides of the space's.
+        image_size: larger images are scaled down to this side in pixels; None leaves them as they are.
+        num_batches, batch_size: what each ranking function is given.
+        candidates_per_call: networks evaluated at once by "exact"; memory grows with it, the scores do not change.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rankers: Mapping[str, RankingFunction | None],
+        *,
+        importance: str,
+        combine: str,
+        rounds: int | None,
+        scope: str,
+        aggregate: str,
+        repeats: int | str,
+        max_repeats: int,
+        stability: float,
+        network: Mapping[str, Any],
+        image_size: int | None,
+        num_batches: int,
+        batch_size: int,
+        candidates_per_call: int,
+    ) -> None:
+        self.name = name
+        self.rankers = {key: ranker for key, ranker in rankers.items() if ranker is not None}
+        if not self.rankers:
+            raise ValueError("`rankers` must name at least one ranking function, got none")
+        problems = [
+            *_one_of("importance", importance, IMPORTANCES),
+            *_one_of("combine", combine, COMBINATIONS),
+            *_one_of("scope", scope, SCOPES),
+            *_one_of("aggregate", aggregate, tuple(AGGREGATES)),
+        ]
+        if isinstance(repeats, str) and repeats != AUTO:
+            problems.append(f"`repeats` must be a number or {AUTO}, got {repeats!r}")
+        rigid = [key for key, ranker in self.rankers.items() if not ranker.differentiable]
+        if importance == "taylor" and rigid:
+            problems.append(
+                f"`importance=taylor` needs derivatives, which {', '.join(rigid)} cannot give; use importance=exact"
+            )
+        problems += [
+            f"`num_batches` must be at least {ranker.fewest_batches} for {key}, got {num_batches}"
+            for key, ranker in self.rankers.items()
+            if num_batches < ranker.fewest_batches
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        self._most_repeats = max_repeats if repeats == AUTO else int(repeats)
+        self.max_steps = self._most_repeats
+        self.network = dict(network)
+        self.num_batches = num_batches
+        self.batch_size = batch_size
+        self.stability = stability if repeats == AUTO else None
+        self.image_size = image_size
+        self._combine, self._aggregate, self._scope = combine, aggregate, scope
+        self._rounds = rounds
+        self._importance = importance
+        self._changes: dict[str, Changes] = {
+            "taylor": taylor_changes,
+            "exact": partial(exact_changes, candidates_per_call=candidates_per_call),
+        }
+
+    def begin(self, space: SearchSpace, scoring_space: SearchSpace, *, ratio: float, seed: int) -> None:
+        """Start with everything kept."""
+        self._scoring_space = scoring_space
+        self._seed = seed
+        self._candidates = Candidates(space, ratio, self._scope)
+        self._whole = replace(Mask.full(space), ratio=ratio, pruner=self.name, seed=seed)
+        self._start = self._candidates.flags(self._whole.kept)
+        self._schedule = self._make_schedule()
+        self.mask = self._whole
+        self.done = len(self._schedule) == 0
+        self.max_steps = 0 if self.done else self._most_repeats
+        self._levels: list[Floats] = []
+        self._step = 0
+
+    def step(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """One repeat, and the mask of all so far. A repeat with scores that are not finite is dropped."""
+        seed = _step_seed(self._seed, self._step)
+        self._step += 1
+        try:
+            levels, figures = self._prune(self._sample(batches, seed))
+        except Unusable as error:
+            log.warning("repeat %d is left out: %s", self._step, error)
+            if self._step == self.max_steps and not self._levels:
+                raise NothingUsable(f"none of {self._step} repeat(s) could be used; the last one: {error}") from None
+            self.done = self._step == self.max_steps
+            return {}
+        self._levels.append(levels)
+        kept = self._keep(np.array(self._levels))
+        importance = AGGREGATES[self._aggregate](np.array(self._levels), self._candidates)
+        self.mask = replace(self._whole, kept=self._candidates.kept(kept), importance=self._named(importance))
+        if len(self._levels) >= 2 and (len(self._levels) % 2 == 0 or self._step == self.max_steps):
+            halves = half_agreement(np.array(self._levels), self._keep, self._seed)
+            figures["agreement_of_halves"] = halves
+            stable = self.stability is not None and halves >= self.stability
+            self.done = stable and len(self._levels) >= FEWEST_REPEATS
+        self.done = self.done or self._step == self.max_steps
+        return figures
+
+    def figures(self) -> dict[str, float]:
+        """Reliability: the agreement to be expected with a pruning from another seed, and what chance would give."""
+        if not self._levels:
+            return {}
+        kept = self._candidates.flags(self.mask.kept)
+        figures = {
+            "repeats": float(len(self._levels)),
+            "repeats_dropped": float(self._step - len(self._levels)),
+            "agreement_chance": chance_agreement(kept, self._candidates.groups),
+        }
+        if len(self._levels) >= 2:
+            halves = half_agreement(np.array(self._levels), self._keep, self._seed)
+            contested = self._contested(kept)  # two masks always agree on the others
+            share = float(contested.mean())
+            among_them = full_agreement(1 - (1 - halves) / share, len(self._levels), float(kept[contested].mean()))
+            figures["agreement"] = 1 - share * (1 - among_them)
+        return figures
+
+    def first_scores(self, batches: Sequence[Batch], importance: str) -> Floats:
+        """Scores of all candidates [J] on the first scoring network, by either importance.
+
+        Raises:
+            Unusable: some are not finite, or all are the same.
+        """
+        sample = self._sample(batches, _step_seed(self._seed, 0))
+        return self._score(self._scoring_network(sample), sample, importance, first=True)[0]
+
+    def _contested(self, kept: Flags) -> Flags:
+        """Candidates of groups that lose some of theirs."""
+        groups = self._candidates.groups
+        return (np.bincount(groups, weights=~kept) > 0)[groups]
+
+    def _make_schedule(self) -> list[np.ndarray]:
+        """Targets of all groups after each round."""
+        candidates, start = self._candidates, self._start
+        sizes = np.bincount(candidates.groups[start])
+        surplus = sizes - candidates.targets
+        edges = np.array([len(np.unique(candidates.edges[candidates.groups == g])) for g in range(len(sizes))])
+        most = int(np.ceil(surplus / edges).max())
+        if self._rounds is None or self._rounds >= most:
+            return [sizes - np.minimum(surplus, edges * (t + 1)) for t in range(most)]
+        return [sizes - np.floor(surplus * (t + 1) / self._rounds + 0.5).astype(int) for t in range(self._rounds)]
+
+    def _sample(self, batches: Sequence[Batch], seed: int) -> Sample:
+        return Sample([self._scaled(batch) for batch in batches], seed)
+
+    def _scoring_network(self, sample: Sample) -> Supernet:
+        images = sample.images
+        supernet = build_supernet(self._scoring_space, self._candidates.mask(self._start))
+        initialize(supernet, torch.Generator().manual_seed(sample.seed))
+        return supernet.to(device=images.device, dtype=images.dtype).train().requires_grad_(False)
+
+    def _prune(self, sample: Sample) -> tuple[Floats, dict[str, float]]:
+        """All rounds on one scoring network: levels of all candidates [J], and r(N) of the whole network."""
+        candidates = self._candidates
+        kept = self._start.copy()
+        levels = np.zeros(len(kept))
+        floor = np.full(len(candidates.targets), -np.inf)
+        figures: dict[str, float] = {}
+        supernet = self._scoring_network(sample)
+        for targets in self._schedule:
+            supernet.narrow(candidates.mask(kept))
+            scores, ratings = self._score(supernet, sample, self._importance, first=not figures)
+            figures = figures or ratings
+            total = np.full(len(kept), np.nan)
+            total[[candidates.index[place] for place in scored_places(supernet)]] = scores
+            levels = np.where(np.isnan(total), levels, total)
+            for j in candidates.remove(kept, total, targets):
+                group = candidates.groups[j]
+                floor[group] = levels[j] = max(_above(floor[group]), total[j])
+                kept[j] = False
+            levels[kept] = np.maximum(levels[kept], _above(floor[candidates.groups[kept]]))
+        return levels, figures
+
+    def _score(
+        self, supernet: Supernet, sample: Sample, importance: str, *, first: bool
+    ) -> tuple[Floats, dict[str, float]]:
+        """Scores over `scored_places`, and what each ranking function says of the whole network."""
+        device = sample.images.device
+        with torch.autocast(device.type, enabled=False):  # differences of single candidates drown in bf16
+            changes, whole = self._changes[importance](supernet, list(self.rankers.values()), sample)
+        ratings = dict(zip(self.rankers, whole.tolist(), strict=True))
+        for key, row in zip(self.rankers, changes, strict=True):
+            if not math.isfinite(ratings[key]):
+                raise Unusable(f"{key} of the scoring network is {ratings[key]}")
+            if wrong := int((~row.isfinite()).sum()):
+                raise Unusable(f"{wrong} of {len(row)} scores of {key} are not finite")
+            if first and len(row) > 1 and row.max() == row.min():  # later on, few may be left
+                raise Unusable(f"{key} gives all {len(row)} candidates the same score, {row[0]:.4g}")
+        return combine(changes.cpu().numpy(), whole.cpu().numpy(), self.rankers, self._combine), ratings
+
+    def _scaled(self, batch: Batch) -> Batch:
+        if self.image_size is None or batch.images.shape[-1] <= self.image_size:
+            return batch
+        return batch._replace(images=F.interpolate(batch.images, size=self.image_size, mode="area"))
+
+    def _keep(self, levels_NJ: Floats) -> Flags:
+        """What a number of repeats would keep."""
+        candidates = self._candidates
+        scores = AGGREGATES[self._aggregate](levels_NJ, candidates)
+        kept = self._start.copy()
+        kept[candidates.remove(kept, scores, candidates.targets)] = False
+        return kept
+
+    def _named(self, scores: Floats) -> dict[str, list[dict[str, float | None]]]:
+        """As in mask.json; null for candidates without an alternative."""
+        candidates = self._candidates
+        named: dict[str, list[dict[str, float | None]]] = {
+            kind: [{} for _ in edges] for kind, edges in self._whole.kept.items()
+        }
+        for place, score in zip(candidates.places, scores, strict=True):
+            alone = len(self._whole.kept[place.kind][place.edge]) == 1
+            named[place.kind][place.edge][place.operation] = None if alone else float(score)
+        return named
+
+
+def _above(levels: Floats) -> Floats:
+    """The next larger numbers: what falls later ends higher, if only just, so that the order of removal is kept."""
+    return np.nextafter(levels, np.inf)
+
+
+class Unusable(ArithmeticError):
+    """Why a repeat cannot be used."""
+
+
+class NothingUsable(ValueError):
+    """No repeat can be used."""
+
+
+def _one_of(setting: str, value: str, known: Sequence[str]) -> list[str]:
+    return [] if value in known else [f"`{setting}` must be one of {', '.join(known)}, got {value!r}"]
+
+
+def _step_seed(seed: int, step: int) -> int:
+    """One stream of initialisations a seed; streams of neighbouring seeds do not overlap."""
+    return (seed * 1_000_003 + step) % 2**63
