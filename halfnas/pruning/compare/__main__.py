@@ -16,11 +16,11 @@ from halfnas.data import ImageDataset, PruningData
 from halfnas.errors import ConfigError
 from halfnas.files import write_text
 from halfnas.pruning.compare import benchmark, figures, prunings
-from halfnas.pruning.compare.table import Table
 from halfnas.pruning.importance import IMPORTANCES
 from halfnas.pruning.importance_pruner import ImportancePruner
 from halfnas.pruning.pruner import Pruner
 from halfnas.pruning.ranking import RankingFunction, Sample, split
+from halfnas.reporting.table import Table
 from halfnas.spaces import Mask, NASBench201Space, SearchSpace
 from halfnas.spaces.load import CONF
 

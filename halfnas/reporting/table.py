@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from halfnas.files import write_text
@@ -41,16 +42,17 @@ class Table:
 
     def markdown(self) -> str:
         """A heading and a table."""
-        lines = [self.columns, ["---"] * len(self.columns), *self._cells()]
-        return f"### {self.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+        cells = [[_plain(cell) for cell in line] for line in [self.columns, *self._cells()]]
+        lines = [cells[0], ["---"] * len(self.columns), *cells[1:]]
+        return f"### {_plain(self.title)}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
     def rich(self) -> RichTable:
         """For the terminal."""
-        table = RichTable(title=self.title)
+        table = RichTable(title=escape(self.title))
         for number, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if number == 0 else "right")
+            table.add_column(escape(column), justify="left" if number == 0 else "right")
         for cells in self._cells():
-            table.add_row(*cells)
+            table.add_row(*map(escape, cells))
         return table
 
     def _cells(self) -> list[list[str]]:
@@ -60,3 +62,8 @@ class Table:
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return "-"
         return value if isinstance(value, str) else format(value, self.formats.get(column, ""))
+
+
+def _plain(text: str) -> str:
+    """Without what ends a cell, or is taken for HTML."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())

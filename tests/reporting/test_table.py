@@ -2,7 +2,7 @@ import csv
 
 from rich.console import Console
 
-from halfnas.pruning.compare.table import Table
+from halfnas.reporting.table import Table
 
 ROWS = [{"pruner": "a", "x": 0.123456789, "n": 3}, {"pruner": "b", "x": float("nan"), "y": None}]
 TABLE = Table("Title", ROWS, {"x": ".2f"})

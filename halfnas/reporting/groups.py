@@ -1,0 +1,140 @@
+"""Runs that differ in nothing but the seed, and what tells one group of them from another."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from halfnas.reporting.runs import CHOICES, Run, Setting
+from halfnas.reporting.statistics import Summary, paired_difference, summarize
+
+#: Columns that come first where they differ.
+FIRST = (*CHOICES, "ratio", "stage")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Done runs with equal settings.
+
+    Attributes:
+        settings: those that tell it from the other groups, in the order of the columns.
+        runs: by seed.
+    """
+
+    settings: Mapping[str, Setting]
+    runs: Sequence[Run]
+
+    @cached_property
+    def name(self) -> str:
+        """Such as "nngp, ratio 0.5"."""
+        parts = [str(value) if key in CHOICES else f"{key} {value}" for key, value in self.settings.items()]
+        return ", ".join(parts) or "all runs"
+
+    @property
+    def all_settings(self) -> Mapping[str, Setting]:
+        """All settings, those that every group shares too."""
+        return self.runs[0].settings
+
+    def values(self, metric: str) -> dict[int, float]:
+        """Seed -> value, of the runs that have it."""
+        return {_seed(run): run.metrics[metric] for run in self.runs if metric in run.metrics}
+
+    def summary(self, metric: str) -> Summary | None:
+        """Over seeds; None where no run has it."""
+        values = self.values(metric)
+        return summarize(list(values.values())) if values else None
+
+    def difference(self, baseline: "Group", metric: str) -> Summary | None:
+        """Of this group minus the baseline, over the seeds that both have; None where there is none."""
+        return paired_difference(self.values(metric), baseline.values(metric))
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """The done runs, grouped, in the order of their settings."""
+    members: dict[frozenset[tuple[str, Setting]], list[Run]] = {}
+    for run in runs:
+        if run.done:
+            members.setdefault(frozenset(run.settings.items()), []).append(run)
+    settings = [runs[0].settings for runs in members.values()]
+    columns = telling_apart(settings)
+    groups = [
+        Group({key: runs[0].settings.get(key) for key in columns}, sorted(runs, key=_seed)) for runs in members.values()
+    ]
+    return sorted(groups, key=lambda group: [_sortable(value) for value in group.settings.values()])
+
+
+def telling_apart(settings: Sequence[Mapping[str, Setting]]) -> list[str]:
+    """The keys of FIRST that differ, and no more others than it takes to tell all of these apart.
+
+    So a choice stands for the settings that come with it.
+    """
+    columns = [key for key in FIRST if _differs(settings, key)]
+    keys = list(dict.fromkeys(key for each in settings for key in each))
+    while True:
+        alike: dict[tuple[Setting, ...], list[Mapping[str, Setting]]] = {}
+        for each in settings:
+            alike.setdefault(tuple(each.get(key) for key in columns), []).append(each)
+        ambiguous = [several for several in alike.values() if len(several) > 1]
+        more = next((key for key in keys if any(_differs(several, key) for several in ambiguous)), None)
+        if more is None:
+            return columns
+        columns.append(more)
+
+
+def find_baseline(groups: Sequence[Group], wanted: Mapping[str, str] | None = None) -> Group:
+    """The group that others are compared with: as wanted, or else the largest space with all of its channels.
+
+    Raises:
+        ValueError: there is no group, or none or more than one is as wanted.
+    """
+    if not groups:
+        raise ValueError("no baseline: no run is done")
+    if wanted:
+        found = [
+            group for group in groups if all(_is(group.all_settings.get(key), value) for key, value in wanted.items())
+        ]
+        listed = " ".join(f"{key}={value}" for key, value in wanted.items())
+        if len(found) != 1:
+            raise ValueError(f"baseline {listed}: {len(found)} groups are like that, of: {_names(groups)}")
+        return found[0]
+    return min(groups, key=_distance_from_whole)
+
+
+def _distance_from_whole(group: Group) -> tuple[float, float, bool, bool]:
+    """Largest ratio first, then the fewest partial channels, nothing pruned, a random mask."""
+    settings = group.all_settings
+    ratio, channels = settings.get("ratio"), settings.get("searcher.partial_channels")
+    return (
+        -float(ratio) if isinstance(ratio, (int, float)) else 0.0,
+        float(channels) if isinstance(channels, (int, float)) else 1.0,
+        settings.get("pruner") != "none",
+        settings.get("pruner") != "random",
+    )
+
+
+def _is(setting: Setting, text: str) -> bool:
+    """Whether a setting is what somebody has typed: 1 is 1.0, null is None."""
+    if setting is None or isinstance(setting, bool):
+        return text.lower() in ({None: ("null", "none"), True: ("true",), False: ("false",)}[setting])
+    if isinstance(setting, str):
+        return setting == text
+    try:
+        return float(text) == setting
+    except ValueError:
+        return False
+
+
+def _seed(run: Run) -> int:
+    return -1 if run.seed is None else run.seed
+
+
+def _differs(settings: Sequence[Mapping[str, Setting]], key: str) -> bool:
+    return len({each.get(key) for each in settings}) > 1
+
+
+def _names(groups: Sequence[Group]) -> str:
+    return "; ".join(group.name for group in groups)
+
+
+def _sortable(value: Setting) -> tuple[bool, float, str]:
+    number = float(value) if isinstance(value, (int, float)) else 0.0
+    return isinstance(value, str), number, str(value)

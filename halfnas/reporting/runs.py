@@ -1,0 +1,214 @@
+"""Finished and unfinished runs, read from their files alone."""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from halfnas.files import read_json
+from halfnas.run_folder import read_history
+from halfnas.spaces import Genotype, Mask
+
+log = logging.getLogger(__name__)
+
+#: A value of a configuration.
+Setting = str | float | int | bool | None
+
+#: States of a run besides those of status.json.
+NO_STATUS, NOT_STARTED, REPEATED = "no status", "not started", "repeated"
+
+#: Groups whose choice says more than the settings that come with it.
+CHOICES = ("dataset", "space", "pruner", "searcher", "evaluation")
+#: Settings that change where a run writes, how it is named or how fast images are loaded, not what comes out.
+IGNORED = (
+    *("name", "optimized_metric", "optimized_budget", "budget_metric", "seed", "paths", "logger", "callbacks"),
+    *("dataset.num_workers", "dataset.root"),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One job.
+
+    Attributes:
+        path: its folder.
+        state: "done", "failed", "running", NO_STATUS where a folder has no readable status.json, NOT_STARTED for a job
+            of a sweep without a folder, or REPEATED for one that was done again elsewhere.
+        error: why it failed.
+        seed: of the run; None where it has no configuration.
+        settings: "pruner", ... -> the choice; "searcher.epochs", ... -> the value; none of those in IGNORED.
+        metrics: metrics.json, and `total/seconds` of all stages.
+    """
+
+    path: Path
+    state: str
+    error: str | None
+    seed: int | None
+    settings: Mapping[str, Setting]
+    metrics: Mapping[str, float]
+
+    @property
+    def done(self) -> bool:
+        """Whether it counts."""
+        return self.state == "done"
+
+    @cached_property
+    def history(self) -> list[dict[str, str]]:
+        """The rows of history.csv."""
+        return read_history(self.path / "history.csv")
+
+    @cached_property
+    def mask(self) -> Mask | None:
+        """The mask it searched, if any."""
+        path = self.path / "mask.json"
+        return Mask.load(path) if path.is_file() else None
+
+    @cached_property
+    def genotype(self) -> Genotype | None:
+        """The cell it found or evaluated, if any."""
+        path = self.path / "genotype.json"
+        return Genotype.load(path) if path.is_file() else None
+
+
+def load_runs(paths: Iterable[str | Path]) -> list[Run]:
+    """All runs in and under some folders, each once, in the order of their paths.
+
+    Of runs with equal settings and seed the last one counts; the others are marked as REPEATED.
+
+    Raises:
+        ValueError: a path is no folder, or there is no run in any.
+    """
+    tops = [Path(path) for path in paths]
+    folders: set[Path] = set()
+    planned: set[Path] = set()
+    for path in tops:
+        if not path.is_dir():
+            raise ValueError(f"{path}: no such folder")
+        for folder, is_run in _walk(path.resolve()):
+            if is_run:
+                folders.add(folder)
+            else:
+                planned |= _jobs(folder / "sweep.json")
+    runs = [read_run(folder) for folder in sorted(folders)]
+    absent = [Run(folder, NOT_STARTED, None, None, {}, {}) for folder in sorted(planned - folders)]
+    if not runs and not absent:
+        raise ValueError(f"no run in {', '.join(map(str, tops))}: a run's folder has a status.json or a .hydra folder")
+    return [*_mark_repeated(runs), *absent]
+
+
+def read_run(folder: Path) -> Run:
+    """One run; what cannot be read is left out, and `error` says so."""
+    state, error = NO_STATUS, None
+    metrics: dict[str, float] = {}
+    config: dict[str, Any] = {}
+    settings: dict[str, Setting] = {}
+    try:
+        status = read_json(folder / "status.json")
+        if (folder / "metrics.json").is_file():
+            metrics = {key: value for key, value in read_json(folder / "metrics.json").items() if _is_number(value)}
+        state, error = str(status.get("state") or NO_STATUS), status.get("error")
+    except ValueError as problem:
+        error = str(problem)
+    try:
+        config = read_yaml(folder / ".hydra" / "config.yaml")
+        settings = _settings(config, read_yaml(folder / ".hydra" / "hydra.yaml"))
+        if not settings:
+            raise ValueError(f"{folder / '.hydra'}: no configuration")
+    except ValueError as problem:  # nobody knows what was done
+        state, error = (NO_STATUS if state == "done" else state), error or str(problem)
+    seconds = [value for key, value in metrics.items() if key.endswith("/seconds")]
+    if seconds:
+        metrics["total/seconds"] = sum(seconds)
+    return Run(folder, state, error, config.get("seed"), settings, metrics)
+
+
+def _walk(path: Path) -> Iterator[tuple[Path, bool]]:
+    """Every folder of a run, and every other one with the list of a sweep's jobs; and whether it is a run's."""
+    for folder, names, files in os.walk(path):
+        if ".hydra" in names or "status.json" in files:
+            names.clear()  # nothing of a run holds another
+            yield Path(folder), True
+        else:
+            names[:] = sorted(name for name in names if not name.startswith("."))
+            if "sweep.json" in files:
+                yield Path(folder), False
+
+
+def _jobs(sweep: Path) -> set[Path]:
+    """Folders of the jobs that a sweep has planned, some of which may not have started."""
+    try:
+        return {sweep.parent / name for name in read_json(sweep).get("jobs", [])}
+    except ValueError as problem:
+        log.warning("Jobs that have not started are not listed: %s", problem)
+        return set()
+
+
+def _mark_repeated(runs: Sequence[Run]) -> list[Run]:
+    latest: dict[Any, Run] = {}
+    for run in runs:
+        if run.done:
+            key = (run.seed, frozenset(run.settings.items()))
+            if key not in latest or _finished(run) >= _finished(latest[key]):
+                latest[key] = run
+    kept = {id(run) for run in latest.values()}
+    return [
+        run
+        if not run.done or id(run) in kept
+        else Run(run.path, REPEATED, "done again elsewhere, later", run.seed, run.settings, run.metrics)
+        for run in runs
+    ]
+
+
+def _finished(run: Run) -> float:
+    return (run.path / "status.json").stat().st_mtime
+
+
+def _settings(config: Mapping[str, Any], hydra: Mapping[str, Any]) -> dict[str, Setting]:
+    if not config:
+        return {}
+    noted = dict(_flatten(hydra, ""))
+    flat = dict(_flatten(config, ""))
+    settings: dict[str, Setting] = {
+        group: noted.get(f"hydra.runtime.choices.{group}") or flat.get(f"{group}.name")
+        for group in CHOICES
+        if group in config
+    }
+    settings |= {
+        key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{name}.") for name in IGNORED)
+    }
+    if settings.get("pruner") == "none":
+        settings["ratio"] = 1.0  # whatever was asked for
+    return settings
+
+
+def _flatten(node: Any, prefix: str) -> Iterator[tuple[str, Setting]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, str(node) if isinstance(node, list) else node
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A file of settings; empty where there is none.
+
+    Raises:
+        ValueError: it cannot be read; the message names it.
+    """
+    if not path.is_file():
+        return {}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the other one takes seconds for a hundred runs
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), loader)  # noqa: S506 # safe loaders, both
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,99 @@
+"""The report of a sweep as one more W&B run of the sweep's group."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from halfnas.loggers import finish, wandb_logger
+from halfnas.reporting.runs import Run, read_yaml
+
+#: Where no run says another; conf/logger/wandb.yaml.
+PROJECT = "halfnas"
+
+
+def log_report(folder: Path, runs: Sequence[Run]) -> None:
+    """Log what a report consists of: figures, the table of results and the page, in the project of its runs.
+
+    Online or offline as a run of train.py is, and never with a question. What the folder does not have is left out.
+
+    Args:
+        folder: with figures/*.png, results.csv and report.html; W&B's own files go there too.
+        runs: of which the first that was logged to W&B gives project, entity and group.
+    """
+    project, entity, group = _place(runs)
+    logger = wandb_logger(
+        project=project,
+        entity=entity,
+        group=group,
+        job_type="report",
+        name="report",
+        tags=["report"],
+        save_dir=str(folder),
+    )
+    failed = True
+    try:
+        _log(logger.experiment, folder)
+        failed = False
+    finally:
+        finish([logger], failed=failed)
+
+
+def _log(run: wandb.Run, folder: Path) -> None:
+    content: dict[str, Any] = {
+        f"report/{path.stem}": wandb.Image(str(path)) for path in sorted((folder / "figures").glob("*.png"))
+    }
+    results, page = folder / "results.csv", folder / "report.html"
+    if results.is_file():
+        content["report/results"] = _table(results)
+    if page.is_file():
+        content["report/page"] = wandb.Html(str(page))
+        artifact = wandb.Artifact(f"report-{run.id}", type="report")
+        artifact.add_file(str(page))
+        run.log_artifact(artifact)
+    if content:
+        run.log(content)
+
+
+def _table(path: Path) -> wandb.Table:
+    """Numbers where a whole column has them, since a column has one type."""
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        columns: list[str | int] = [*next(reader, [])]
+        rows = list(reader)
+    typed = [_numbers([row[i] for row in rows]) for i in range(len(columns))]
+    return wandb.Table(columns=columns, data=[list(row) for row in zip(*typed, strict=True)])
+
+
+def _numbers(column: Sequence[str]) -> Sequence[str | float | None]:
+    try:
+        return [float(value) if value else None for value in column]
+    except ValueError:
+        return column
+
+
+def _place(runs: Sequence[Run]) -> tuple[str, str | None, str | None]:
+    """Project, entity and group of the first run that was logged; what it took from elsewhere is left to W&B."""
+    readable = [run for run in runs if run.settings]
+    for run in readable:
+        logger = read_yaml(run.path / ".hydra" / "config.yaml").get("logger") or {}
+        if "wandb" in logger:
+            project, entity, group = (_plain(logger["wandb"].get(key)) for key in ("project", "entity", "group"))
+            return project or PROJECT, entity, group or _group(run)
+    return PROJECT, None, _group(readable[0]) if readable else None
+
+
+def _plain(value: Any) -> str | None:
+    """None for what Hydra was to look up, such as "${oc.env:WANDB_ENTITY}"."""
+    return None if value is None or "${" in str(value) else str(value)
+
+
+def _group(run: Run) -> str | None:
+    """As halfnas/launch.py has it: the last two parts of the sweep's folder, or the experiment, or the dataset."""
+    hydra = read_yaml(run.path / ".hydra" / "hydra.yaml").get("hydra") or {}
+    choices = hydra.get("runtime", {}).get("choices", {})
+    if hydra.get("mode") == "MULTIRUN":
+        return "/".join(Path(hydra["sweep"]["dir"]).parts[-2:])
+    return choices.get("experiment") or choices.get("dataset")

@@ -1,0 +1,56 @@
+"""What is drawn where, against the numbers of the sweep."""
+
+import pytest
+from matplotlib.container import ErrorbarContainer
+
+from halfnas.reporting.figures.ratio import MAX_ROWS, against_ratio
+from halfnas.reporting.figures.style import series_of
+from halfnas.reporting.metrics import BY_KEY
+from halfnas.reporting.study import read_study
+
+ACCURACY = BY_KEY["evaluate/test_acc"]
+
+
+def bars(axes):
+    return [container for container in axes.containers if isinstance(container, ErrorbarContainer)]
+
+
+def test_lines_over_the_ratio(sweep):
+    drawing = against_ratio(series_of(read_study([sweep]).groups), ACCURACY, "Accuracy")
+    [axes] = drawing.figure.axes
+    nngp, random = (bar.lines[0] for bar in bars(axes))
+    assert list(nngp.get_ydata()) == pytest.approx([91.35, 92.6, 95.1])
+    assert list(random.get_ydata()) == pytest.approx([92.35, 93.6, 96.1])
+    assert list(nngp.get_xdata()) == pytest.approx([0.25, 0.5, 1.0], abs=0.01)
+    assert "evaluate/test_acc" in axes.get_ylabel()
+    assert "n = 3" in drawing.caption
+    assert [text.get_text() for text in drawing.figure.legends[0].get_texts()] == ["nngp", "random"]
+
+
+def test_a_row_a_group_at_one_ratio(tmp_path, write_sweep):
+    write_sweep(tmp_path / "in", ratios=(0.5,))
+    drawing = against_ratio(series_of(read_study([tmp_path]).groups), ACCURACY, "Accuracy")
+    [axes] = drawing.figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["nngp", "random"]
+    assert drawing.name == "evaluate_test_acc_by_group"
+
+
+def test_ratios_without_a_line_are_rows(tmp_path, write_run):
+    for pruner, ratio in (("nngp", 0.5), ("random", 1.0)):
+        write_run(tmp_path / pruner, pruner=pruner, ratio=ratio, metrics={"evaluate/test_acc": ratio / 2})
+    drawing = against_ratio(series_of(read_study([tmp_path]).groups), ACCURACY, "Accuracy")
+    assert drawing.name == "evaluate_test_acc_by_group"
+
+
+def test_what_does_not_fit_is_counted(tmp_path, write_run):
+    for number in range(MAX_ROWS + 2):
+        write_run(tmp_path / str(number), pruner=f"p{number:02}", metrics={"evaluate/test_acc": number / 100})
+    drawing = against_ratio(series_of(read_study([tmp_path]).groups), ACCURACY, "Accuracy")
+    assert "Left out: 2 groups" in drawing.caption
+    names = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
+    assert names == [f"p{number:02}" for number in range(2, MAX_ROWS + 2)]
+
+
+def test_a_single_value_is_no_figure(tmp_path, write_run):
+    write_run(tmp_path / "a", metrics={"evaluate/test_acc": 0.9})
+    assert against_ratio(series_of(read_study([tmp_path]).groups), ACCURACY, "Accuracy") is None
