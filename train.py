@@ -1,10 +1,13 @@
 """Prune, search, evaluate: `python train.py --help` lists the settings, README.md the most useful ones."""
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
 from halfnas.launch import launch
 from halfnas.schema import register
+from halfnas.sweeps import command
 
 register()
 
@@ -16,4 +19,4 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command(main))

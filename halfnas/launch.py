@@ -4,11 +4,14 @@ Peak CUDA memory, caches and random states are per process, so jobs that share o
 stays in the process that was started. This module imports none of torch: the parent of a sweep stays light.
 """
 
+import contextlib
 import logging
 import multiprocessing
-import sys
+import os
+import signal
+import threading
 import traceback
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +21,37 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from halfnas.errors import ConfigError, JobError
+from halfnas.objective import Objective
+from halfnas.run_folder import mark_failed, read_metrics, read_status
 from halfnas.schema import overrides_hash
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 30.0  # seconds that an interrupted job has to write down what became of it
 
 
 def launch(cfg: DictConfig) -> float | None:
-    """Run one job; returns `optimized_metric` for a sweeper."""
+    """Run one job; returns what a sweeper optimises. A job of a sweep that was done before is not run again."""
     hydra = HydraConfig.get()
     path = Path(hydra.runtime.output_dir)
     settings = _settled(cfg, hydra, path)
     container: Any = OmegaConf.to_container(settings, resolve=True)
     job = (container, str(path), overrides_hash(list(hydra.overrides.task)))
-    if hydra.mode == RunMode.MULTIRUN:
-        logging_settings = OmegaConf.to_container(hydra.job_logging, resolve=True)
-        return _run_in_child(job, logging_settings)
-    return _run(*job)
+    if hydra.mode != RunMode.MULTIRUN:
+        return _run(*job)
+    if _is_done(path, job[-1]):
+        log.info("done before: %s", path)
+        return Objective(cfg.optimized_metric, cfg.budget_metric, cfg.optimized_budget).value(read_metrics(path))
+    logging_settings = OmegaConf.to_container(hydra.job_logging, resolve=True)
+    return _run_in_child(job, logging_settings)
+
+
+def _is_done(path: Path, job_hash: str) -> bool:
+    try:
+        status = read_status(path)
+    except ValueError:
+        return False
+    return status.get("state") == "done" and status.get("overrides_hash") == job_hash
 
 
 def _settled(cfg: DictConfig, hydra: Any, path: Path) -> DictConfig:
@@ -46,15 +66,22 @@ def _settled(cfg: DictConfig, hydra: Any, path: Path) -> DictConfig:
         wandb = cfg.logger.wandb
         with open_dict(wandb):
             if wandb.group is None:
-                sweep = "/".join(Path(hydra.sweep.dir).parts[-2:])
-                wandb.group = (
-                    sweep if hydra.mode == RunMode.MULTIRUN else choices.get("experiment") or choices["dataset"]
-                )
+                wandb.group = _group(hydra)
             wandb.name = cfg.name
             wandb.job_type = cfg.stage
             wandb.tags = [pruner, choices["dataset"], *wandb.tags]
+            named = {group: choices.get(group) for group in ("dataset", "space", "searcher")}
+            wandb.columns = {"pruner": pruner, "ratio": cfg.ratio, "seed": cfg.seed, **named}
             wandb.save_dir = str(path)
     return cfg
+
+
+def _group(hydra: Any) -> str:
+    """The sweep that a run belongs to, Hydra's or that of a W&B agent; else its experiment or dataset."""
+    if hydra.mode == RunMode.MULTIRUN:
+        return "/".join(Path(hydra.sweep.dir).parts[-2:])
+    choices = hydra.runtime.choices
+    return os.environ.get("WANDB_SWEEP_ID") or choices.get("experiment") or choices["dataset"]
 
 
 def _run(container: dict[str, Any], path: str, job_hash: str) -> float | None:
@@ -64,6 +91,9 @@ def _run(container: dict[str, Any], path: str, job_hash: str) -> float | None:
 
 
 def _run_in_child(job: tuple[Any, ...], logging_settings: Any) -> float | None:
+    known = multiprocessing.get_all_start_methods()
+    if multiprocessing.get_start_method() not in known:  # in a worker of joblib: a method that the child does not know
+        multiprocessing.set_start_method(known[0], force=True)
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(sender, logging_settings, job), name="halfnas-job")
@@ -74,28 +104,54 @@ def _run_in_child(job: tuple[Any, ...], logging_settings: Any) -> float | None:
     except EOFError:
         child.join()
         outcome, value = "died", f"its process ended with exit code {child.exitcode}"
+        mark_failed(job[1], value)
+    except KeyboardInterrupt:
+        _interrupt(child)
+        raise
     finally:
-        if child.is_alive():
-            child.join(timeout=10)
+        child.join(timeout=PATIENCE)
         if child.is_alive():
             child.terminate()
-        child.join()
+            child.join()
     if outcome == "done":
         return value
-    if outcome == "config":
-        raise ConfigError(value)
-    raise JobError(f"halfnas: the job in {job[1]} failed: {value}")
+    if outcome == "interrupted":
+        raise KeyboardInterrupt
+    raise JobError(f"halfnas: failed: {job[1]}: {value}")
+
+
+def _interrupt(child: Any) -> None:
+    """Ctrl-C reaches every process of a terminal; `kill -INT` only the one that it names."""
+    if child.is_alive():
+        os.kill(child.pid, signal.SIGINT)
 
 
 def _child(sender: Connection, logging_settings: Any, job: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, _interrupt_once)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     configure_log(OmegaConf.create(logging_settings))
     try:
         sender.send(("done", _run(*job)))
-    except ConfigError as error:
-        logging.getLogger(__name__).error(str(error))
-        sender.send(("config", error.problems))
     except KeyboardInterrupt:
-        sys.exit(130)
+        with contextlib.suppress(BrokenPipeError):  # the sweep may be gone
+            sender.send(("interrupted", None))
+    except ConfigError as error:
+        log.error(str(error))
+        sender.send(("failed", error.problems[0]))
     except BaseException as error:
         traceback.print_exc()
         sender.send(("failed", f"{type(error).__name__}: {error}"))
+
+
+def _interrupt_once(*_: Any) -> None:
+    """A second Ctrl-C would hit while the first one is being written down."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    """Interrupt this process when the sweep that started it is gone, so that the sweep can go on elsewhere."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "jobs of sweeps are children"
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGINT)

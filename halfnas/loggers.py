@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
@@ -10,6 +11,49 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 import halfnas
 
 log = logging.getLogger(__name__)
+
+#: What a summary shows of a metric; all others show their last value. W&B matches overlapping patterns in random order,
+#: so that only one pattern a stage is used, and what differs from it is named in full.
+SUMMARIES = {
+    "max,last": ("search/val_acc", "evaluate/val_acc", "evaluate/test_acc"),
+    "max": tuple(
+        f"{stage}/peak_{kind}_mib" for stage in ("prune", "search", "evaluate") for kind in ("allocated", "reserved")
+    ),
+    # Schedules: where one ended says nothing of the run.
+    "none": (
+        "search/learning_rate",
+        "search/architecture_learning_rate",
+        "evaluate/learning_rate",
+        "evaluate/drop_path",
+    ),
+}
+#: What each stage's curves are drawn over: pruning has one epoch of many steps.
+AXES = {"prune": "trainer/global_step", "search": "epoch", "evaluate": "epoch"}
+
+
+class RunLogger(WandbLogger):
+    """Lightning's logger, with a run's columns kept free for grouping and no point logged twice.
+
+    Args:
+        run: the opened run.
+        log_weights: whether the final checkpoint is uploaded.
+    """
+
+    def __init__(self, run: wandb.Run, *, log_weights: bool) -> None:
+        super().__init__(experiment=run)
+        self.log_weights = log_weights
+        self._seen: set[str] = set()
+
+    def log_hyperparams(self, params: Any) -> None:
+        """All settings go under `settings`: `pruner` is the name to group by, `settings.pruner` what it stands for."""
+        super().log_hyperparams({"settings": params})
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Without a step: the figures of a stage at its end, of which those that an epoch has logged are left out."""
+        if step is None:
+            metrics = {key: value for key, value in metrics.items() if key not in self._seen}
+        self._seen.update(metrics)
+        super().log_metrics(metrics, step)
 
 
 def wandb_logger(
@@ -20,13 +64,21 @@ def wandb_logger(
     job_type: str | None = None,
     name: str | None = None,
     tags: Sequence[str] = (),
+    columns: Mapping[str, Any] | None = None,
+    log_weights: bool = True,
     save_dir: str = ".",
-) -> WandbLogger:
-    """Open a run: online where an API key is found, offline otherwise; WANDB_MODE decides where it is set."""
+) -> RunLogger:
+    """Open a run: online where an API key is found, offline otherwise; WANDB_MODE decides where it is set.
+
+    Args:
+        columns: plain values at the top of the run's configuration, to group and filter runs by.
+        log_weights: whether the final checkpoint is uploaded.
+    """
     mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+    agent = "WANDB_SWEEP_ID" in os.environ  # the project is that of the sweep, and W&B warns of any other
     run = wandb.init(
-        project=project,
-        entity=entity,
+        project=None if agent else project,
+        entity=None if agent else entity,
         group=group,
         job_type=job_type,
         name=name,
@@ -36,14 +88,19 @@ def wandb_logger(
         reinit="finish_previous",
         settings=wandb.Settings(console="off", silent=mode != "online"),
     )
-    logger = WandbLogger(experiment=run)
-    for stage, memory in (("prune", ""), ("search", "max"), ("evaluate", "max")):
-        run.define_metric(f"{stage}/*", step_metric="epoch")
-        if memory:
-            run.define_metric(f"{stage}/peak_*", step_metric="epoch", summary=memory)
-    for accuracy in ("search/val_acc", "evaluate/val_acc", "evaluate/test_acc"):
-        run.define_metric(accuracy, step_metric="epoch", summary="max,last")
-    return logger
+    run.config.setdefaults(dict(columns or {}))  # what a W&B sweep has set is there already, and locked
+    _define_metrics(run)
+    return RunLogger(run, log_weights=log_weights)
+
+
+def _define_metrics(run: wandb.Run) -> None:
+    for axis in sorted(set(AXES.values())):
+        run.define_metric(axis, hidden=True, summary="none")
+    for stage, axis in AXES.items():
+        run.define_metric(f"{stage}/*", step_metric=axis)
+    for summary, names in SUMMARIES.items():
+        for name in names:
+            run.define_metric(name, step_metric=AXES[name.split("/")[0]], summary=summary)
 
 
 def _logged_in() -> bool:

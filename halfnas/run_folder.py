@@ -37,7 +37,7 @@ class RunFolder:
         for name, path in (("prune", self.mask), ("search", self.genotype)):
             if name in stale:
                 path.unlink(missing_ok=True)
-        kept = {key: value for key, value in _read_metrics(self.path).items() if key.split("/")[0] not in stale}
+        kept = {key: value for key, value in read_metrics(self.path).items() if key.split("/")[0] not in stale}
         self.metrics = kept
         write_json(self.path / "metrics.json", kept) if kept else (self.path / "metrics.json").unlink(missing_ok=True)
         rows = [row for row in read_history(self.path / "history.csv") if row["stage"] not in stale]
@@ -64,7 +64,7 @@ class RunFolder:
 
     def fail(self, error: BaseException) -> None:
         """Say that the run has failed, and why."""
-        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit))  # Lightning turns the one into the other
+        interrupted = isinstance(error, KeyboardInterrupt)
         self._write_status("failed", "interrupted" if interrupted else str(error) or type(error).__name__)
 
     def _write_status(self, state: str, error: str | None = None) -> None:
@@ -102,9 +102,20 @@ def _write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, text.getvalue())
 
 
-def _read_metrics(folder: Path) -> dict[str, float]:
+def read_metrics(folder: Path) -> dict[str, float]:
+    """The metrics.json of a run's folder; nothing where there is none."""
     path = folder / "metrics.json"
     return read_json(path) if path.exists() else {}
+
+
+def mark_failed(path: str | Path, error: str) -> None:
+    """Say for a run whose process is gone that it has failed; one that had written so itself is left as it is."""
+    try:
+        status = read_status(path)
+    except ValueError:
+        status = {"format": FORMAT, "stage": None, "stages_done": [], "overrides_hash": None}
+    if status.get("state") != "failed":
+        write_json(Path(path) / "status.json", status | {"state": "failed", "error": error})
 
 
 def read_status(path: str | Path) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class Config:
     genotype: str | None = None
     name: str | None = None
     optimized_metric: str = "search/val_acc"
+    optimized_budget: float | None = None
+    budget_metric: str = "search/step_activations_mib"
     dataset: Any = field(default_factory=dict)
     space: Any = field(default_factory=dict)
     pruner: Any = field(default_factory=dict)
@@ -36,9 +38,8 @@ class Config:
 
 
 def register() -> None:
-    """Make the schema and the resolvers of conf/ known to Hydra."""
+    """Make the schema known to Hydra."""
     ConfigStore.instance().store(name="schema", node=Config)
-    OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 
 
 def job_folder(overrides: str) -> str:
@@ -56,6 +57,10 @@ def job_folder(overrides: str) -> str:
 def overrides_hash(overrides: list[str]) -> str:
     """Eight hexadecimal digits that tell the overrides of one job from another's, whatever their order."""
     return hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8]
+
+
+# On import: Hydra's state travels to the worker processes of a launcher, resolvers of OmegaConf do not.
+OmegaConf.register_new_resolver("job_folder", job_folder, replace=True)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ def _positive(setting: str) -> Rule:
 
 
 RULES = (
+    _positive("optimized_budget"),
     _at_least("seed", 0, "seeds of random generators are not negative"),
     _at_least("pruner.repeats", 1, "each candidate is scored on at least one network"),
     _at_least("pruner.max_repeats", 1, "each candidate is scored on at least one network"),

@@ -16,11 +16,12 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from halfnas.callbacks import publish_genotype, publish_mask
+from halfnas.callbacks import Lineage, publish_genotype, publish_mask
 from halfnas.data import EvaluationData, PruningData, SearchData
 from halfnas.errors import ConfigError
 from halfnas.loggers import finish
 from halfnas.memory import reset_peak_memory
+from halfnas.objective import Objective
 from halfnas.plan import Plan, make_plan
 from halfnas.pruning import NothingUsable, PruningModule
 from halfnas.reporting.summary import print_summary
@@ -34,7 +35,7 @@ def run(cfg: DictConfig, path: str | Path, overrides_hash: str) -> float | None:
     """Run the stages that the settings ask for and leave their files in `path`.
 
     Returns:
-        `optimized_metric`, None where no stage measured it.
+        What is optimised, None where no stage measured it.
 
     Raises:
         ConfigError: the settings cannot run; nothing has been trained.
@@ -72,11 +73,12 @@ def _run_in(cfg: DictConfig, folder: RunFolder, *, log_to: DictConfig | None) ->
         finish(loggers, failed=failed)
     if log_to is not None:
         print_summary(folder.path, folder.metrics)
-    value = folder.metrics.get(cfg.optimized_metric)
-    if value is None and cfg.optimized_metric.split("/")[0] in plan.stages:
-        known = ", ".join(sorted(folder.metrics))
-        log.warning("`optimized_metric=%s` was not measured by this run; it has %s", cfg.optimized_metric, known)
-    return value
+    objective = Objective(cfg.optimized_metric, cfg.budget_metric, cfg.optimized_budget)
+    for key in objective.missing(folder.metrics):
+        if key.split("/")[0] in plan.stages:
+            known = ", ".join(sorted(folder.metrics))
+            log.warning("%s, which is to be optimised, was not measured by this run; it has %s", key, known)
+    return objective.value(folder.metrics)
 
 
 class _Run:
@@ -87,13 +89,17 @@ class _Run:
         self.plan = plan
         self.folder = folder
         self.loggers = loggers
+        self.lineage = Lineage(loggers)
 
     def all_stages(self) -> None:
         mask, genotype = self.plan.mask, self.plan.genotype
+        self.lineage.dataset(self.plan.dataset)
         if mask is not None:  # every run has its own copy of what it worked on
             mask.save(self.folder.mask)
+            self.lineage.mask(mask, self.folder.mask, given=True)
         if genotype is not None:
             genotype.save(self.folder.genotype)
+            self.lineage.genotype(genotype, self.folder.genotype, given=True)
         if "prune" in self.plan.stages:
             mask = self.prune()
         if "search" in self.plan.stages:
@@ -125,7 +131,8 @@ class _Run:
         mask.save(self.folder.mask)
         metrics["prune/kept_fraction"] = mask.kept_fraction(self.plan.space)
         self._end(start, "prune", metrics)
-        publish_mask(mask, self.plan.space, self.folder.mask, self.folder.figures, self.loggers)
+        publish_mask(mask, self.plan.space, self.folder.figures, self.loggers)
+        self.lineage.mask(mask, self.folder.mask)
         return mask
 
     def search(self, mask: Mask) -> Genotype:
@@ -146,10 +153,10 @@ class _Run:
             genotype,
             module.supernet.strengths(),
             self.plan.space,
-            self.folder.genotype,
             self.folder.figures,
             self.loggers,
         )
+        self.lineage.genotype(genotype, self.folder.genotype)
         return genotype
 
     def evaluate(self, genotype: Genotype) -> None:
@@ -165,6 +172,7 @@ class _Run:
         )
         metrics = self._fit(module, data, test=True)
         self._end(start, "evaluate", metrics | module.figures)
+        self.lineage.weights(self.folder.path / "checkpoints" / "evaluate.ckpt", self.folder.metrics)
 
     def _begin(self, stage: str) -> float:
         self.folder.begin(stage)
@@ -193,9 +201,12 @@ class _Run:
             _convert_="all",
         )
         reset_peak_memory(trainer.strategy.root_device)
-        trainer.fit(module, datamodule=data)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        try:
+            trainer.fit(module, datamodule=data)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
         metrics = _numbers(trainer.callback_metrics)
         if test:
             trainer.test(module, datamodule=data, verbose=False)

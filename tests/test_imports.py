@@ -11,14 +11,14 @@ import halfnas
 
 PACKAGE = Path(halfnas.__file__).parent
 METHODS = {"pruning", "search", "evaluation"}
-ENTRANCE = {"stages", "schema", "launch", "plan"}
+ENTRANCE = {"stages", "schema", "launch", "plan", "sweeps"}
 OBSERVERS = {"callbacks", "reporting", "memory", "loggers"}
 
 #: room -> rooms it must not know
 FORBIDDEN = {
     **{
         foundation: {"spaces", "networks", "data", *METHODS, *ENTRANCE, *OBSERVERS}
-        for foundation in ("files", "errors", "signatures", "run_folder")
+        for foundation in ("files", "errors", "signatures", "run_folder", "objective")
     },
     "spaces": {"networks", "data", *METHODS, *ENTRANCE, *OBSERVERS},
     "networks": {"data", *METHODS, *ENTRANCE, *OBSERVERS},
@@ -40,13 +40,14 @@ CONFINED = {
         "schema",
         "launch",
         "plan",
+        "sweeps",
         "loggers",
         "spaces.load",
         "errors",
         "signatures",
         "pruning.compare",
     },
-    "omegaconf": {"stages", "schema", "launch", "plan", "loggers", "spaces.load", "pruning.compare"},
+    "omegaconf": {"stages", "schema", "launch", "plan", "sweeps", "loggers", "spaces.load", "pruning.compare"},
 }
 
 

@@ -3,7 +3,11 @@
 import importlib
 import multiprocessing
 import os
+import signal
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +16,9 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from halfnas import launch
-from halfnas.errors import ConfigError, JobError
+from halfnas.errors import JobError
+from halfnas.files import write_json
+from halfnas.run_folder import read_status
 
 QUIET = {"version": 1, "disable_existing_loggers": False, "root": {"level": "ERROR"}}
 
@@ -20,6 +26,8 @@ QUIET = {"version": 1, "disable_existing_loggers": False, "root": {"level": "ERR
 FAKE = """
 import os
 import signal
+import time
+from pathlib import Path
 
 from halfnas import launch
 from halfnas.errors import ConfigError
@@ -37,6 +45,18 @@ def run(container, path, job_hash):
         raise RuntimeError("disk on fire")
     if what == "exit":
         raise SystemExit(7)
+    if what == "interrupted":
+        raise KeyboardInterrupt
+    if what == "wait":
+        folder = Path(path)
+        folder.mkdir()
+        (folder / "pid").write_text(str(os.getpid()))
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            time.sleep(0.5)  # what is written down in the end
+            (folder / "interrupted").touch()
+            raise
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -69,11 +89,11 @@ def test_a_job_without_a_number(in_child):
     assert in_child("nothing") is None
 
 
-def test_config_errors_keep_their_problems(in_child):
-    with pytest.raises(ConfigError, match="2 settings that cannot run") as caught:
+def test_config_errors_are_shown_whole_by_the_job_and_named_by_the_sweep(in_child, capfd):
+    with pytest.raises(JobError, match=r"failed: .*job: `ratio` is wrong"):
         in_child("config")
 
-    assert caught.value.problems == ["`ratio` is wrong", "`seed` is wrong"]
+    assert "2 settings that cannot run\n  * `ratio` is wrong\n  * `seed` is wrong" in capfd.readouterr().err
 
 
 def test_a_failed_job_is_named_with_its_error(in_child, capfd, tmp_path):
@@ -84,9 +104,69 @@ def test_a_failed_job_is_named_with_its_error(in_child, capfd, tmp_path):
     assert "Traceback" in capfd.readouterr().err  # printed where it happened
 
 
-def test_a_killed_job_is_noticed(in_child):
+def test_a_killed_job_is_noticed_and_written_down(in_child, tmp_path):
     with pytest.raises(JobError, match="its process ended with exit code -9"):
         in_child("kill")
+
+    status = read_status(tmp_path / "job")
+    assert (status["state"], status["error"]) == ("failed", "its process ended with exit code -9")
+
+
+def test_an_interrupted_job_interrupts_the_sweep(in_child):
+    with pytest.raises(KeyboardInterrupt):
+        in_child("interrupted")
+
+
+def wait_for(path):
+    for _ in range(600):
+        if path.exists():
+            return path
+        time.sleep(0.05)
+    raise TimeoutError(path)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_interrupted_sweep_ends_its_job_once_it_has_written_down_what_became_of_it(in_child, tmp_path, terminal):
+    """Ctrl-C in a terminal reaches both processes, `kill -INT` of the sweep only one."""
+
+    def interrupt():
+        pid = int(wait_for(tmp_path / "job" / "pid").read_text())
+        if terminal:
+            os.kill(pid, signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        in_child("wait")
+    assert (tmp_path / "job" / "interrupted").exists()
+
+
+#: A sweep that is killed while its job runs.
+SWEEP = """
+import sys
+from halfnas import launch
+import halfnas_fake_child
+
+if __name__ == "__main__":
+    launch._child = halfnas_fake_child.child
+    launch._run_in_child(({"do": "wait"}, sys.argv[1], "hash"), {"version": 1, "root": {"level": "ERROR"}})
+"""
+
+
+def test_a_job_ends_with_the_sweep_that_started_it(in_child, tmp_path):
+    (tmp_path / "sweep.py").write_text(SWEEP)
+    sweep = subprocess.Popen([sys.executable, tmp_path / "sweep.py", tmp_path / "job"])
+    try:
+        pid = int(wait_for(tmp_path / "job" / "pid").read_text())
+    finally:
+        sweep.kill()
+        sweep.wait()
+    wait_for(tmp_path / "job" / "interrupted")
+    for _ in range(200):
+        if not Path(f"/proc/{pid}").exists():
+            return
+        time.sleep(0.05)
+    pytest.fail("the job goes on without its sweep")
 
 
 def test_a_job_that_exits_is_noticed(in_child):
@@ -107,7 +187,10 @@ def hydra(mode=RunMode.RUN, **choices):
 
 def settings(**changes):
     wandb = {"project": "halfnas", "group": None, "tags": ["mine"]}
-    base = {"stage": "pipeline", "ratio": 0.5, "seed": 3, "name": None, "logger": {"wandb": wandb}}
+    base = {
+        "stage": "pipeline", "ratio": 0.5, "seed": 3, "name": None, "logger": {"wandb": wandb},
+        "optimized_metric": "search/val_acc", "optimized_budget": None, "budget_metric": "search/step_activations_mib",
+    }  # fmt: skip
     cfg = OmegaConf.create(base | changes)
     OmegaConf.set_struct(cfg, True)
     return cfg
@@ -176,8 +259,8 @@ def test_without_wandb_there_is_a_name_all_the_same():
     assert launch._settled(settings(logger={}), hydra(), Path("here")).name == "nngp-r0.50-s3"
 
 
-def launched(monkeypatch, tmp_path, mode):
-    """Call launch() as Hydra would; returns where the job went."""
+def launched(monkeypatch, tmp_path, mode, **changes):
+    """Call launch() as Hydra would; returns where the job went, None for nowhere."""
     run = hydra(mode)
     run.runtime.output_dir = str(tmp_path)
     run.overrides = SimpleNamespace(task=["seed=3"])
@@ -186,7 +269,9 @@ def launched(monkeypatch, tmp_path, mode):
     monkeypatch.setattr(launch.HydraConfig, "get", lambda: run)
     monkeypatch.setattr(launch, "_run", lambda *job: went.append(("here", job)) or 0.25)
     monkeypatch.setattr(launch, "_run_in_child", lambda job, settings: went.append(("child", job)) or 0.75)
-    number = launch.launch(settings())
+    number = launch.launch(settings(**changes))
+    if not went:
+        return None, number
     [(where, (container, path, job_hash))] = went
     assert type(container) is dict  # plain containers cross processes
     assert path == str(tmp_path)
@@ -199,4 +284,31 @@ def test_a_single_run_stays_in_its_process(monkeypatch, tmp_path):
 
 
 def test_jobs_of_a_sweep_go_to_children(monkeypatch, tmp_path):
+    assert launched(monkeypatch, tmp_path, RunMode.MULTIRUN) == ("child", 0.75)
+
+
+def finished(folder, state="done", overrides=("seed=3",), accuracy=0.5):
+    status = {"format": 1, "state": state, "overrides_hash": launch.overrides_hash(list(overrides))}
+    write_json(folder / "status.json", status)
+    write_json(folder / "metrics.json", {"search/val_acc": accuracy, "search/step_activations_mib": 30.0})
+
+
+def test_a_job_that_is_done_is_not_run_again(monkeypatch, tmp_path):
+    finished(tmp_path)
+    assert launched(monkeypatch, tmp_path, RunMode.MULTIRUN) == (None, 0.5)
+    assert launched(monkeypatch, tmp_path, RunMode.MULTIRUN, optimized_budget=20.0) == (None, -0.5)
+    assert launched(monkeypatch, tmp_path, RunMode.MULTIRUN, optimized_metric="absent") == (None, None)
+    assert launched(monkeypatch, tmp_path, RunMode.RUN) == ("here", 0.25)
+
+
+@pytest.mark.parametrize(
+    "change", [{"state": "failed"}, {"state": "running"}, {"overrides": ("seed=3", "searcher.epochs=1")}]
+)
+def test_a_job_that_is_not_done_or_another_is_run(monkeypatch, tmp_path, change):
+    finished(tmp_path, **change)
+    assert launched(monkeypatch, tmp_path, RunMode.MULTIRUN) == ("child", 0.75)
+
+
+def test_a_job_whose_status_cannot_be_read_is_run(monkeypatch, tmp_path):
+    (tmp_path / "status.json").write_text('{"state": "do')
     assert launched(monkeypatch, tmp_path, RunMode.MULTIRUN) == ("child", 0.75)

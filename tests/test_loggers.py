@@ -11,16 +11,20 @@ from halfnas import loggers
 
 @pytest.fixture
 def opened(monkeypatch):
-    """What wandb.init is called with, and the metrics defined."""
-    seen = {"init": None, "metrics": []}
+    """What wandb.init is called with, the metrics defined and the columns set."""
+    seen = {"init": None, "metrics": [], "columns": {}}
 
     def init(**arguments):
         seen["init"] = arguments
-        return SimpleNamespace(define_metric=lambda name, **how: seen["metrics"].append((name, how)))
+        return SimpleNamespace(
+            define_metric=lambda name, **how: seen["metrics"].append((name, how)),
+            config=SimpleNamespace(setdefaults=seen["columns"].update),
+        )
 
     monkeypatch.setattr(loggers.wandb, "init", init)
-    monkeypatch.setattr(loggers, "WandbLogger", lambda experiment: SimpleNamespace(experiment=experiment))
-    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setattr(loggers, "RunLogger", lambda run, log_weights: SimpleNamespace(run=run, weights=log_weights))
+    for variable in ("WANDB_MODE", "WANDB_SWEEP_ID"):
+        monkeypatch.delenv(variable, raising=False)
     return seen
 
 
@@ -79,14 +83,76 @@ def test_what_a_run_is_called(opened, monkeypatch, tmp_path):
     assert found["dir"] == str(tmp_path)
 
 
-def test_summaries(opened, monkeypatch):
+def test_columns_to_group_by(opened, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert loggers.wandb_logger(project="p", columns={"pruner": "nngp"}).weights is True
+    assert loggers.wandb_logger(project="p", log_weights=False).weights is False
+
+    assert opened["columns"] == {"pruner": "nngp"}
+
+
+def test_an_agents_run_goes_where_its_sweep_is(opened, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
+    loggers.wandb_logger(project="p", entity="e", name="n")
+
+    found = opened["init"]
+    assert (found["project"], found["entity"], found["name"]) == (None, None, "n")
+
+
+def test_definitions_of_metrics(opened, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     loggers.wandb_logger(project="p")
     metrics = dict(opened["metrics"])
 
-    assert metrics["search/*"] == {"step_metric": "epoch"}
-    assert metrics["search/peak_*"]["summary"] == "max"
-    assert "last" in metrics["evaluate/test_acc"]["summary"]  # the accuracy that counts is the last one
+    assert len(metrics) == len(opened["metrics"])  # each once
+    assert metrics["search/*"] == metrics["evaluate/*"] == {"step_metric": "epoch"}
+    assert metrics["search/val_acc"] == {"step_metric": "epoch", "summary": "max,last"}
+    patterns = [name for name in metrics if name.endswith("*")]
+    assert sorted(patterns) == ["evaluate/*", "prune/*", "search/*"]  # W&B chooses at random between two that match
+
+
+#: what is logged in two epochs, and at the end -> what the summary is to say
+LOGGED = [
+    {"search/peak_allocated_mib": 7.0, "search/val_acc": 0.5, "search/learning_rate": 0.1, "search/train_acc": 0.9},
+    {"search/peak_allocated_mib": 5.0, "search/val_acc": 0.4, "search/learning_rate": 0.0, "search/train_acc": 0.8},
+]
+END = {**LOGGED[1], "search/seconds": 12.0}
+
+
+def test_what_wandb_makes_of_it(monkeypatch, tmp_path):
+    """A real run, of which W&B itself computes the summary."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
+    logger = loggers.wandb_logger(project="p", columns={"pruner": "nngp"}, save_dir=str(tmp_path))
+    try:
+        logger.log_hyperparams({"pruner": {"name": "nngp"}})
+        for epoch, metrics in enumerate(LOGGED):
+            logger.log_metrics({**metrics, "epoch": epoch}, step=epoch)
+        logger.log_metrics(END)
+        summary, config = logger.experiment.summary, dict(logger.experiment.config)
+        found = {key: summary[key] for key in summary.keys() if not key.startswith("_")}  # noqa: SIM118 # no dict
+    finally:
+        loggers.finish([logger], failed=False)
+
+    assert config == {"pruner": "nngp", "settings": {"pruner": {"name": "nngp"}}}
+    assert {key: dict(value) if hasattr(value, "keys") else value for key, value in found.items()} == {
+        "search/peak_allocated_mib": {"max": 7.0},
+        "search/val_acc": {"max": 0.5, "last": 0.4},
+        "search/train_acc": 0.8,
+        "search/seconds": 12.0,
+    }
+
+
+def test_no_point_is_logged_twice(monkeypatch):
+    rows = []
+    monkeypatch.setattr(loggers.WandbLogger, "log_metrics", lambda self, metrics, step: rows.append((metrics, step)))
+    logger = loggers.RunLogger(SimpleNamespace(), log_weights=True)
+    logger.log_metrics(LOGGED[0], step=1)
+    logger.log_metrics(LOGGED[1], step=2)
+    logger.log_metrics(END)
+
+    assert rows == [(LOGGED[0], 1), (LOGGED[1], 2), ({"search/seconds": 12.0}, None)]
 
 
 @pytest.mark.parametrize(("failed", "status", "exit_code"), [(False, "success", 0), (True, "failed", 1)])

@@ -212,7 +212,7 @@ def test_without_a_holdout_there_is_no_val_acc(pipeline, tmp_path, caplog):
 
     assert "evaluate/val_acc" not in alone.metrics
     assert alone.value is None
-    assert "`optimized_metric=evaluate/val_acc` was not measured by this run; it has evaluate/" in caplog.text
+    assert "evaluate/val_acc, which is to be optimised, was not measured by this run; it has evaluate/" in caplog.text
     assert history(tmp_path)[-1]["evaluate/test_acc"] == str(alone.metrics["evaluate/test_acc"])
     assert not same(
         weights(tmp_path / "checkpoints/evaluate.ckpt"), weights(pipeline.path / "checkpoints/evaluate.ckpt")
@@ -235,7 +235,7 @@ def test_nothing_pruned(tmp_path, caplog):
     assert found.metrics["prune/kept_fraction"] == 1.0
     assert found.value is None
     assert "`ratio=0.5` has no effect with pruner=none" in caplog.text
-    assert "optimized_metric" not in caplog.text  # no search, no accuracy: nothing to warn about
+    assert "to be optimised" not in caplog.text  # no search, no accuracy: nothing to warn about
 
 
 SMALL = (  # a scoring network of a few channels, on few images

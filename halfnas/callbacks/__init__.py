@@ -1,7 +1,8 @@
-"""What watches a run and never trains: memory, speed, history, checkpoints, progress, pictures."""
+"""What watches a run and never trains: memory, speed, history, checkpoints, progress, pictures, lineage."""
 
 from halfnas.callbacks.checkpoint import StageCheckpoint
 from halfnas.callbacks.history import HistoryFile
+from halfnas.callbacks.lineage import Lineage
 from halfnas.callbacks.memory import MemoryMonitor
 from halfnas.callbacks.progress import StageProgress
 from halfnas.callbacks.publish import publish_genotype, publish_mask
@@ -9,6 +10,7 @@ from halfnas.callbacks.speed import StepTimer
 
 __all__ = [
     "HistoryFile",
+    "Lineage",
     "MemoryMonitor",
     "StageCheckpoint",
     "StageProgress",

@@ -1,4 +1,4 @@
-"""Pictures of what a stage has found, as files and in Weights & Biases, with the file itself as an artifact."""
+"""Pictures and tables of what a stage has found, as files and in Weights & Biases."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,24 +13,22 @@ from halfnas.spaces import Genotype, Mask, SearchSpace
 DPI = 150
 
 
-def publish_mask(mask: Mask, space: SearchSpace, file: Path, figures: Path, loggers: Sequence[Logger]) -> None:
-    """Draw a mask with its importance scores to figures/mask.png; log picture, table of scores and mask.json."""
+def publish_mask(mask: Mask, space: SearchSpace, figures: Path, loggers: Sequence[Logger]) -> None:
+    """Draw a mask with its importance scores to figures/mask.png; log picture and table of scores."""
     picture = _save(draw_mask(mask, space), figures / "mask.png")
     for logger in _wandb(loggers):
-        logger.experiment.log({"prune/mask": wandb.Image(str(picture))})
-        logger.experiment.log({"prune/importance": _importance_table(mask, space)})
-        _log_artifact(logger, file, "mask", {"ratio": mask.ratio, "pruner": mask.pruner, "seed": mask.seed})
+        table = _importance_table(mask, space)
+        logger.experiment.log({"prune/mask": wandb.Image(str(picture)), "prune/importance": table})
 
 
 def publish_genotype(
     genotype: Genotype,
     strengths: Mapping[str, Sequence[Mapping[str, float]]],
     space: SearchSpace,
-    file: Path,
     figures: Path,
     loggers: Sequence[Logger],
 ) -> None:
-    """Draw the cells found and the weights that they come from; log pictures, table of genes and genotype.json."""
+    """Draw the cells found and the weights that they come from; log pictures and table of genes."""
     cells = _save(draw_genotype(genotype, space), figures / "genotype.png")
     weights = _save(draw_strengths(strengths, space), figures / "strengths.png")
     for logger in _wandb(loggers):
@@ -40,7 +38,6 @@ def publish_genotype(
                 table.add_data(kind, number, operation, source)
         pictures = {"search/genotype": wandb.Image(str(cells)), "search/strengths": wandb.Image(str(weights))}
         logger.experiment.log({**pictures, "search/genes": table})
-        _log_artifact(logger, file, "genotype", {"space": genotype.space})
 
 
 def _importance_table(mask: Mask, space: SearchSpace) -> wandb.Table:
@@ -62,9 +59,3 @@ def _save(figure: Figure, path: Path) -> Path:
 
 def _wandb(loggers: Sequence[Logger]) -> list[WandbLogger]:
     return [logger for logger in loggers if isinstance(logger, WandbLogger)]
-
-
-def _log_artifact(logger: WandbLogger, file: Path, kind: str, metadata: Mapping[str, object]) -> None:
-    artifact = wandb.Artifact(f"{kind}-{logger.experiment.id}", type=kind, metadata=dict(metadata))
-    artifact.add_file(str(file))
-    logger.experiment.log_artifact(artifact)

@@ -13,7 +13,7 @@ def test_mask_is_drawn(tmp_path, space, scored):
     if scored:
         edges = [{name: float(i) for i, name in enumerate(names)} for names in space.candidates("normal")]
         mask = Mask("darts", mask.kept, importance={"normal": edges, "reduce": edges})
-    publish_mask(mask, space, tmp_path / "mask.json", tmp_path / "figures", [])
+    publish_mask(mask, space, tmp_path / "figures", [])
 
     assert [file.name for file in tmp_path.rglob("*.png")] == ["mask.png"]
     assert (tmp_path / "figures/mask.png").read_bytes().startswith(PNG)
@@ -25,7 +25,6 @@ def test_genotype_is_drawn_whatever_the_logger(tmp_path, space):
         supernet.genotype(),
         supernet.strengths(),
         space,
-        tmp_path / "genotype.json",
         tmp_path / "figures",
         [CSVLogger(tmp_path)],
     )

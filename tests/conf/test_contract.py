@@ -157,7 +157,9 @@ def test_order_of_the_defaults():
     assert order.index("optional recipe") > max(
         order.index(group) for group in ("dataset", "space", "pruner", "searcher", "evaluation", "trainer", "logger")
     )
-    assert order[order.index("optional recipe") + 1 :] == ["experiment", "debug", "optional local"]
+    assert order[order.index("optional recipe") + 1 :] == [
+        "arm", "experiment", "hparams_search", "debug", "optional local",
+    ]  # fmt: skip
 
 
 def test_primary_overrides_no_group():

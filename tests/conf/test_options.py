@@ -1,5 +1,7 @@
 """Every option of every group composes and names classes that take its settings."""
 
+import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,51 @@ def test_debug_comes_on_top_of_an_experiment(settings, name):
     assert cfg.trainer.accelerator == "cpu"
     assert cfg.logger == {}
     make_plan(cfg)
+
+
+# --- sweeps -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in names("hparams_search") if name != "optuna"])
+def test_every_job_of_a_ready_sweep_can_run(settings, name):
+    content = OmegaConf.load(CONF / "hparams_search" / f"{name}.yaml")
+    params = content.hydra.sweeper.params
+    assert content.hydra.mode == "MULTIRUN"
+    jobs = list(itertools.product(*(str(values).split(",") for values in params.values())))
+    assert len(jobs) > 1
+    said = (CONF / "hparams_search" / f"{name}.yaml").read_text(encoding="utf-8")
+    assert re.search(rf"\b{len(jobs)} (jobs|searches)", said), f"{len(jobs)} jobs"
+    for job in jobs[:: max(1, len(jobs) // 12)]:
+        assignments = [f"{key}={value}" for key, value in zip(params, job, strict=True)]
+        make_plan(settings(f"hparams_search={name}", *assignments))
+
+
+def test_the_arms_of_the_paper_differ_in_nothing_but_the_method(settings):
+    arms = {arm: settings("hparams_search=paper_claims", f"arm={arm}") for arm in names("arm")}
+    assert set(arms) == {"darts", "pcdarts", "random_half", "nngp_half"}
+    found = {arm: (cfg.searcher.partial_channels, cfg.pruner.name, cfg.ratio) for arm, cfg in arms.items()}
+    assert found == {
+        "darts": (1, "none", 1.0), "pcdarts": (4, "none", 1.0),
+        "random_half": (4, "random", 0.5), "nngp_half": (4, "nngp", 0.5),
+    }  # fmt: skip
+    for shared in ("dataset", "space", "supernet", "evaluation", "trainer"):
+        assert len({str(cfg[shared]) for cfg in arms.values()}) == 1
+    assert {cfg.searcher.batch_size for cfg in arms.values()} == {64}
+    assert arms["random_half"].searcher == arms["nngp_half"].searcher
+    assert arms["nngp_half"].searcher.regularizer is not None
+
+
+@pytest.mark.parametrize("name", names("arm"))
+def test_what_is_typed_wins_over_an_arm(settings, name):
+    cfg = settings(f"arm={name}", "pruner=synflow", "ratio=0.25")
+    assert (cfg.pruner.name, cfg.ratio) == ("synflow", 0.25)
+
+
+def test_optuna_maximises_no_test_accuracy(settings):
+    content = OmegaConf.load(CONF / "hparams_search" / "optuna.yaml")
+    assert content.optimized_metric == "search/val_acc"
+    assert content.optimized_budget > 0
+    assert content.hydra.sweeper.direction == "maximize"
+    cfg = settings()
+    for key in content.hydra.sweeper.params:  # they exist
+        assert OmegaConf.select(cfg, key, throw_on_missing=True) is not None

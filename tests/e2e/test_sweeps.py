@@ -1,0 +1,178 @@
+"""Sweeps as users start them, end them, and go on with them. Most jobs draw a random mask, which takes seconds."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from halfnas.spaces.published import find_genotype
+
+TRAIN = Path(__file__).parents[2] / "train.py"
+QUICK = ("stage=prune", "pruner=random", "logger=none")
+#: a search that goes on until somebody stops it
+ENDLESS = (
+    "stage=search", "pruner=none", "ratio=1", "searcher.epochs=5000", "searcher.warmup_epochs=0", "logger=none",
+    "dataset.max_train_images=40", "searcher.batch_size=4", "space.init_channels=4", "trainer=cpu",
+)  # fmt: skip
+
+
+def states(sweep):
+    return {path.parent.name: read(path)["state"] for path in sweep.glob("*/status.json")}
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def wait_until(happened, seconds=120):
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.1)
+
+
+def test_a_sweep_is_taken_up_where_it_was_left(tmp_path, python):
+    """A job crashes; the same command runs it again, and leaves the others as they are."""
+    command = [TRAIN, "-m", *QUICK[2:], "stage=evaluate", "evaluation.epochs=1", "evaluation.init_channels=4",
+               "dataset.max_train_images=80", "genotype=darts_v2,mine.json", "hydra.sweep.dir=sweep"]  # fmt: skip
+    first = python(tmp_path, *command)
+    assert first.returncode == 1
+    assert "1 of 2 jobs are done" in first.stdout
+    [line] = [line for line in first.stdout.splitlines() if line.startswith("Failed: ")]
+    assert line.startswith("Failed: genotype=mine.json: ")
+    assert "Traceback" not in first.stdout + first.stderr
+    sweep = tmp_path / "sweep"
+    [done] = [name for name, state in states(sweep).items() if state == "done"]
+    before = (sweep / done / "metrics.json").read_bytes()
+
+    find_genotype("darts_v1").save(tmp_path / "mine.json")
+    second = python(tmp_path, *command)
+    assert second.returncode == 0, second.stderr
+    assert "2 of 2 jobs are done" in second.stdout
+    assert second.stdout.count("done before: ") == 1
+    assert set(states(sweep).values()) == {"done"}
+    assert (sweep / done / "metrics.json").read_bytes() == before
+
+    third = python(tmp_path, *command)
+    assert third.stdout.count("done before: ") == 2
+
+
+def test_a_sweep_that_is_killed_goes_on(tmp_path, environment, python):
+    """kill -9 leaves no time to say anything: the job that ran ends by itself, and is run again."""
+    command = [sys.executable, str(TRAIN), "-m", *ENDLESS, "seed=0,1", "hydra.sweep.dir=sweep"]
+    sweep = tmp_path / "sweep"
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: any(sweep.glob("*/history.csv")))
+    finally:
+        process.kill()
+        process.wait()
+    wait_until(lambda: list(states(sweep).values()) == ["failed"])
+    [job] = sweep.glob("*/status.json")
+    assert read(job)["error"] == "interrupted"
+    assert len(read(sweep / "sweep.json")["jobs"]) == 2
+
+    again = [each.replace("5000", "1") for each in command[1:]]  # other overrides: all is run
+    done = python(tmp_path, *again)
+    assert done.returncode == 1, done.stderr
+    assert "2 of 4 jobs are done" in done.stdout
+    assert sorted(states(sweep).values()) == ["done", "done", "failed"]
+
+
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_ctrl_c_ends_a_sweep_in_order(tmp_path, environment, whole_group):
+    """In a terminal it reaches the job too, from elsewhere only the sweep."""
+    command = [sys.executable, str(TRAIN), "-m", *ENDLESS, "seed=0,1", "hydra.sweep.dir=sweep"]
+    sweep = tmp_path / "sweep"
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_until(lambda: any(sweep.glob("*/history.csv")))
+        (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "0 of 2 jobs are done" in out
+    assert "not started" in out
+    assert "Failed: seed=0: interrupted" in out
+    assert "hydra.sweep.dir=sweep" in out
+    assert "Traceback" not in out + error
+    assert list(states(sweep).values()) == ["failed"]
+
+
+def test_two_sweeps_in_the_same_second(tmp_path, environment):
+    """The second is fixed, so that they cannot miss each other."""
+    command = [sys.executable, str(TRAIN), "-m", *QUICK, "seed=0,1", "hydra.sweep.dir='sweeps/${now:%Y}'"]
+    processes = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    sweeps = sorted((tmp_path / "sweeps").iterdir())
+    assert [sweep.name for sweep in sweeps] == [sweeps[0].name, f"{sweeps[0].name}-2"]
+    assert [len(states(sweep)) for sweep in sweeps] == [2, 2]
+
+
+def requires(plugin):
+    name = f"hydra_plugins.hydra_{plugin}"
+    found = importlib.util.find_spec("hydra_plugins") and importlib.util.find_spec(name)
+    return pytest.mark.skipif(not found, reason=f"hydra-{plugin.replace('_', '-')} is not installed")
+
+
+LAUNCHERS = [
+    pytest.param(["hydra/launcher=joblib"], marks=requires("joblib_launcher")),
+    pytest.param(["hydra/launcher=submitit_local"], marks=requires("submitit_launcher")),
+    pytest.param(["hydra/launcher=ray"], marks=requires("ray_launcher")),
+]
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=["joblib", "submitit_local", "ray"])
+def test_launchers(tmp_path, python, launcher):
+    """Jobs run, a bad one is recorded and the others go on, and what is done is not run again."""
+    command = [TRAIN, "-m", *QUICK, *launcher, "ratio=0.5,2,0.25", "hydra.sweep.dir=sweep"]
+    done = python(tmp_path, *command)
+    assert done.returncode == 1, done.stderr
+    assert "2 of 3 jobs are done" in done.stdout
+    assert "Failed: ratio=2: `ratio` must be a number in (0, 1]" in done.stdout
+    assert sorted(states(tmp_path / "sweep").values()) == ["done", "done", "failed"]
+    masks = {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").glob("*/mask.json")}
+    assert len(masks) == 2
+    python(tmp_path, *command)
+    assert masks == {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").glob("*/mask.json")}
+
+
+@requires("optuna_sweeper")
+def test_optuna_within_a_budget(tmp_path, python):
+    """The best trial is within the budget, though others are more accurate."""
+    small = ["searcher.epochs=1", "searcher.warmup_epochs=0", "dataset.max_train_images=80", "evaluation.epochs=1",
+             "space.init_channels=4", "evaluation.init_channels=4", "trainer=cpu", *QUICK[1:]]  # fmt: skip
+    sweep = ["hydra.sweeper.n_trials=4", "optimized_budget=3.0", "ratio=choice(0.125,1)", "hydra.sweep.dir=sweep"]
+    done = python(tmp_path, TRAIN, "-m", "hparams_search=optuna", *small, *sweep)
+    assert done.returncode == 0, done.stderr
+    found = yaml.safe_load((tmp_path / "sweep" / "optimization_results.yaml").read_text())
+    metrics = [read(path) for path in (tmp_path / "sweep").glob("*/metrics.json")]
+    within = [each for each in metrics if each["search/step_activations_mib"] <= 3.0]
+    assert 0 < len(within) < len(metrics) == 4
+    assert found["best_params"]["ratio"] == 0.125
+    assert found["best_value"] == pytest.approx(max(each["search/val_acc"] for each in within))
+    assert "4 of 4 jobs are done" in done.stdout
