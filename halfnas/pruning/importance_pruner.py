@@ -116,7 +116,7 @@ class ImportancePruner(Pruner):
         self.image_size = image_size
         self._combine, self._aggregate, self._scope = combine, aggregate, scope
         self._rounds = rounds
-        self._importance = importance
+        self.importance = importance
         self._changes: dict[str, Changes] = {
             "taylor": taylor_changes,
             "exact": partial(exact_changes, candidates_per_call=candidates_per_call),
@@ -222,7 +222,7 @@ class ImportancePruner(Pruner):
         supernet = self._scoring_network(sample)
         for targets in self._schedule:
             supernet.narrow(candidates.mask(kept))
-            scores, ratings = self._score(supernet, sample, self._importance, first=not figures)
+            scores, ratings = self._score(supernet, sample, self.importance, first=not figures)
             figures = figures or ratings
             total = np.full(len(kept), np.nan)
             total[[candidates.index[place] for place in scored_places(supernet)]] = scores

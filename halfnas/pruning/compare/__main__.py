@@ -84,7 +84,7 @@ class Comparison:
             runs[name] = [
                 prunings.run(pruner, space, scoring, self.dataset, **settings, seed=s) for s in self.cfg.seeds
             ]
-            memory[name] = prunings.step_memory(pruner, space, scoring, self.dataset)
+            memory[name] = prunings.scoring_memory(pruner, space, scoring, self.dataset)
             for run in runs[name]:
                 run.mask.save(self.folder / "masks" / f"{name}-{run.seed}.json")
             rows = prunings.summarize(runs, memory, space)

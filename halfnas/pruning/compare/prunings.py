@@ -52,13 +52,15 @@ def run(
     return Pruning(pruner.name, seed, pruner.mask, seconds, pruner.figures())
 
 
-def step_memory(pruner: Pruner, space: SearchSpace, scoring_space: SearchSpace, dataset: ImageDataset) -> float | None:
-    """Peak of live tensors of one step in MiB; None where none is taken."""
+def scoring_memory(
+    pruner: Pruner, space: SearchSpace, scoring_space: SearchSpace, dataset: ImageDataset
+) -> float | None:
+    """Peak of live tensors in MiB while all candidates are scored, the first and largest round; None without scores."""
     pruner.begin(space, scoring_space, ratio=0.5, seed=0)
-    if pruner.max_steps == 0:
+    if not isinstance(pruner, ImportancePruner):
         return None
     batch = next(_batches(pruner, dataset, 0))
-    return peak_live_memory(lambda: pruner.step(batch)) / MIB
+    return peak_live_memory(lambda: pruner.first_scores(batch, pruner.importance)) / MIB
 
 
 @dataclass(frozen=True)
