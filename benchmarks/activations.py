@@ -12,11 +12,10 @@ import argparse
 import os
 import statistics
 import time
-from pathlib import Path
 
 import rich.box
 import torch
-from harness import hardware, noise, positive, print_table, synchronize
+from harness import hardware, make_parser, noise, positive, print_table, synchronize
 from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -112,18 +111,10 @@ def as_table(rows: list[dict[str, object]], title: str) -> Table:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch-size", type=positive, default=32)
-    parser.add_argument("--masks", type=positive, default=10, help="random masks to average over, seeds 0, 1, ...")
+    parser = make_parser(__doc__, masks=10)
     parser.add_argument("--ratio", type=float, default=0.5, help="fraction of candidates kept on every edge")
-    parser.add_argument("--init-channels", type=positive, default=16)
-    parser.add_argument("--num-cells", type=positive, default=8)
-    parser.add_argument("--image-size", type=positive, default=32)
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    parser.add_argument("--threads", type=positive, default=2, help="CPU threads; DESIGN 7 has two cores")
     parser.add_argument("--repeats", type=positive, default=REPEATS, help="timed steps of each supernet")
     parser.add_argument("--no-time", action="store_true", help="bytes only: a forward pass each")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there too")
     return parser.parse_args()
 
 

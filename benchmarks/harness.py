@@ -21,6 +21,20 @@ def positive(text: str) -> int:
     return value
 
 
+def make_parser(description: str | None, *, masks: int) -> argparse.ArgumentParser:
+    """With the arguments that all benchmarks of supernets share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch-size", type=positive, default=32)
+    parser.add_argument("--masks", type=positive, default=masks, help="random masks to average over, seeds 0, 1, ...")
+    parser.add_argument("--init-channels", type=positive, default=16)
+    parser.add_argument("--num-cells", type=positive, default=8)
+    parser.add_argument("--image-size", type=positive, default=32)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--threads", type=positive, default=2, help="CPU threads; DESIGN 7 has two cores")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there too")
+    return parser
+
+
 def noise(space: SearchSpace, batch_size: int, image_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Images [B, C, H, W] and labels [B]."""
     images = torch.randn((batch_size, space.in_channels, image_size, image_size), device=device)

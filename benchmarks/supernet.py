@@ -25,12 +25,11 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import rich.box
 import torch
-from harness import hardware, noise, positive, print_table, synchronize
+from harness import hardware, make_parser, noise, positive, print_table, synchronize
 from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -323,19 +322,11 @@ def make_space(arguments: argparse.Namespace) -> SearchSpace:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch-size", type=positive, default=32)
-    parser.add_argument("--masks", type=positive, default=5, help="random masks to average over, seeds 0, 1, ...")
+    parser = make_parser(__doc__, masks=5)
     parser.add_argument("--timed-masks", type=positive, default=2, help="the first of them, whose steps are timed")
-    parser.add_argument("--init-channels", type=positive, default=16)
-    parser.add_argument("--num-cells", type=positive, default=8)
-    parser.add_argument("--image-size", type=positive, default=32)
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    parser.add_argument("--threads", type=positive, default=2, help="CPU threads; DESIGN 7 has two cores")
     parser.add_argument("--rounds", type=positive, default=3, help="timed steps of each supernet")
     parser.add_argument("--compile", action="store_true", help="add rows with torch.compile, best on a GPU")
     parser.add_argument("--rows", default="", metavar="TEXT", help="only rows with TEXT in their name, and baselines")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there too")
     return parser.parse_args()
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,8 @@ class Config:
 def register() -> None:
     """Make the schema known to Hydra."""
     ConfigStore.instance().store(name="schema", node=Config)
+    # Ours in conf/hydra/launcher stand in for the plugin's on purpose, each with all of its settings.
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/submitit_")
 
 
 def job_folder(overrides: str) -> str:

@@ -15,19 +15,9 @@ from halfnas.files import read_json
 from halfnas.run_folder import read_status
 from halfnas.schema import register
 from halfnas.spaces.load import CONF
+from helpers import TINY
 
-TINY = (
-    "pruner=random",
-    "searcher.epochs=1",
-    "searcher.warmup_epochs=0",
-    "evaluation.epochs=1",
-    "dataset.max_train_images=200",
-    "space.init_channels=4",
-    "evaluation.init_channels=4",
-    "logger=none",
-    "trainer=cpu",
-    "~callbacks.progress",
-)
+QUIET = (*TINY, "logger=none", "~callbacks.progress")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -35,7 +25,7 @@ def run(path, *overrides):
     """stages.run on tiny digits; `files` are those of the run."""
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", [f"paths.data_dir={path / 'data'}", f"paths.output_dir={path}", *TINY, *overrides])
+        cfg = compose("config", [f"paths.data_dir={path / 'data'}", f"paths.output_dir={path}", *QUIET, *overrides])
     value = stages.run(cfg, path, "0123abcd")
     return SimpleNamespace(path=path, value=value, metrics=read(path / "metrics.json"))
 

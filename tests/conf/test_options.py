@@ -5,11 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from halfnas.errors import ConfigError
 from halfnas.plan import make_plan
 from halfnas.pruning import ImportancePruner, rankers
+from halfnas.schema import register
 from halfnas.signatures import check_arguments
 from halfnas.spaces.load import CONF
 
@@ -238,3 +240,17 @@ def test_optuna_maximises_no_test_accuracy(settings):
     cfg = settings()
     for key in content.hydra.sweeper.params:  # they exist
         assert OmegaConf.select(cfg, key, throw_on_missing=True) is not None
+
+
+@pytest.mark.parametrize("name", ["submitit_local", "submitit_slurm"])
+def test_launchers_have_our_limits_and_every_setting_of_the_plugin(name):
+    """Ours stands in for the plugin's of the same name, whose 60 minutes would restart longer jobs over and over."""
+    register()
+    plugin = pytest.importorskip("hydra_plugins.hydra_submitit_launcher.config")
+    theirs = plugin.LocalQueueConf if name == "submitit_local" else plugin.SlurmQueueConf
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        launcher = compose("config", [f"hydra/launcher={name}"], return_hydra_config=True).hydra.launcher
+    assert launcher.timeout_min >= 24 * 60
+    assert launcher.get("max_num_timeout", 0) == 0
+    assert launcher._target_ == theirs()._target_
+    assert set(launcher) == set(OmegaConf.structured(theirs))

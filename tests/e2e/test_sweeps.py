@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from halfnas.spaces.published import find_genotype
+from helpers import TINY
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 QUICK = ("stage=prune", "pruner=random", "logger=none")
@@ -164,8 +165,7 @@ def test_launchers(tmp_path, python, launcher):
 @requires("optuna_sweeper")
 def test_optuna_within_a_budget(tmp_path, python):
     """The best trial is within the budget, though others are more accurate."""
-    small = ["searcher.epochs=1", "searcher.warmup_epochs=0", "dataset.max_train_images=80", "evaluation.epochs=1",
-             "space.init_channels=4", "evaluation.init_channels=4", "trainer=cpu", *QUICK[1:]]  # fmt: skip
+    small = [*TINY, "dataset.max_train_images=80", "logger=none"]
     sweep = ["hydra.sweeper.n_trials=4", "optimized_budget=3.0", "ratio=choice(0.125,1)", "hydra.sweep.dir=sweep"]
     done = python(tmp_path, TRAIN, "-m", "hparams_search=optuna", *small, *sweep)
     assert done.returncode == 0, done.stderr

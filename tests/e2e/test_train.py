@@ -6,17 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers import TINY
+
 TRAIN = Path(__file__).parents[2] / "train.py"
-TINY = (
-    "pruner=random",
-    "searcher.epochs=1",
-    "searcher.warmup_epochs=0",
-    "evaluation.epochs=1",
-    "dataset.max_train_images=200",
-    "space.init_channels=4",
-    "evaluation.init_channels=4",
-    "trainer=cpu",
-)
 
 
 def read(path):

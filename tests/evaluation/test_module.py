@@ -6,7 +6,6 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers.logger import Logger
 from omegaconf import OmegaConf
 from torch import nn
 from torch.nn import functional as F
@@ -16,6 +15,7 @@ from halfnas.data import Digits, EvaluationData, Fake
 from halfnas.evaluation import Evaluation
 from halfnas.spaces import DartsSpace, find_genotype
 from halfnas.spaces.load import CONF
+from helpers import History
 
 GENOTYPE = find_genotype("darts_v2")
 SPACE = DartsSpace(init_channels=2, num_cells=3, in_channels=1)
@@ -50,29 +50,6 @@ def make_data(module, image_size=8, num_train=8):
     return EvaluationData(
         dataset, batch_size=module.batch_size, seed=0, cutout_length=0, holdout_fraction=module.holdout_fraction
     )
-
-
-class History(Logger):
-    """What is logged, by name."""
-
-    def __init__(self):
-        super().__init__()
-        self.metrics = {}
-
-    @property
-    def name(self):
-        return "history"
-
-    @property
-    def version(self):
-        return 0
-
-    def log_hyperparams(self, *args, **kwargs):
-        pass
-
-    def log_metrics(self, metrics, step=None):
-        for name, value in metrics.items():
-            self.metrics.setdefault(name, []).append(value)
 
 
 class Watch(Callback):

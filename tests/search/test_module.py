@@ -7,7 +7,6 @@ import torch
 from hydra.utils import instantiate
 from lightning import LightningDataModule
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers.logger import Logger
 from omegaconf import OmegaConf
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -16,6 +15,7 @@ from halfnas.data import Digits, SearchData
 from halfnas.search import BetaDecay, BilevelSearch
 from halfnas.spaces import DartsSpace, Mask
 from halfnas.spaces.load import CONF
+from helpers import History
 
 SPACE = DartsSpace(init_channels=2, num_cells=3, in_channels=1)
 SETTINGS = {
@@ -76,29 +76,6 @@ class Noise(LightningDataModule):
         for batch in self.second:
             self.fetched += 1
             yield batch
-
-
-class History(Logger):
-    """What is logged, by name."""
-
-    def __init__(self):
-        super().__init__()
-        self.metrics = {}
-
-    @property
-    def name(self):
-        return "history"
-
-    @property
-    def version(self):
-        return 0
-
-    def log_hyperparams(self, *args, **kwargs):
-        pass
-
-    def log_metrics(self, metrics, step=None):
-        for name, value in metrics.items():
-            self.metrics.setdefault(name, []).append(value)
 
 
 class Watch(Callback):
