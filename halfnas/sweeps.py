@@ -3,7 +3,7 @@
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from halfnas.schema import job_folder
 log = logging.getLogger(__name__)
 
 PLAN = "sweep.json"
+NOT_STARTED = "not started"
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 
-#: The folder of the sweep or run that this process has started; None before.
-_started: Path | None = None
+#: The sweep that this process has started: its folder, and its own jobs, where they are planned; None before.
+_started: tuple[Path, dict[str, list[str]]] | None = None
 
 
 class LaunchFolders(Callback):
@@ -46,9 +47,10 @@ class LaunchFolders(Callback):
         global _started
         if "${now" in str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"]):  # type: ignore[index, call-overload]
             _set(config, "sweep", claim(Path(config.hydra.sweep.dir)))
-        _started = Path(config.hydra.sweep.dir)
-        before = read_json(_started / PLAN)["jobs"] if (_started / PLAN).is_file() else {}
-        write_json(_started / PLAN, {"format": FORMAT, "jobs": before | planned_jobs(config)})
+        folder, jobs = Path(config.hydra.sweep.dir), planned_jobs(config)
+        before = read_json(folder / PLAN)["jobs"] if (folder / PLAN).is_file() else {}
+        write_json(folder / PLAN, {"format": FORMAT, "jobs": before | jobs})
+        _started = folder, jobs
 
 
 def claim(path: Path) -> Path:
@@ -96,7 +98,7 @@ class Job:
     Attributes:
         folder: in that of the sweep.
         overrides: its settings.
-        state: of its status.json, or "not started".
+        state: of its status.json, or NOT_STARTED.
         error: why it failed.
         metrics: what it has measured.
     """
@@ -108,18 +110,18 @@ class Job:
     metrics: dict[str, float]
 
 
-def read_jobs(sweep: Path) -> list[Job]:
-    """The jobs of a sweep: those planned, in that order, and any others."""
-    jobs = dict(read_json(sweep / PLAN)["jobs"]) if (sweep / PLAN).is_file() else {}
-    for path in sorted(sweep.glob("*/.hydra/overrides.yaml")):
+def read_jobs(sweep: Path, planned: Mapping[str, Sequence[str]]) -> list[Job]:
+    """What became of the jobs that were planned; without a plan, of all in the folder."""
+    jobs = dict(planned)
+    for path in [] if planned else sorted(sweep.glob("*/.hydra/overrides.yaml")):
         overrides: Any = OmegaConf.to_container(OmegaConf.load(path))
-        jobs.setdefault(path.parents[1].name, overrides)
+        jobs[path.parents[1].name] = overrides
     return [_read_job(sweep, folder, overrides) for folder, overrides in jobs.items()]
 
 
 def _read_job(sweep: Path, folder: str, overrides: Sequence[str]) -> Job:
     if not (sweep / folder / "status.json").is_file():
-        return Job(folder, overrides, "not started", None, {})
+        return Job(folder, overrides, NOT_STARTED, None, {})
     try:
         status = read_status(sweep / folder)
         return Job(folder, overrides, status["state"], status["error"], read_metrics(sweep / folder))
@@ -177,14 +179,15 @@ def command(main: Callable[[], Any], console: Console | None = None) -> int:
         code = INTERRUPTED
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    if _started is not None:
-        jobs = read_jobs(_started)
+    sweep, planned = (None, {}) if _started is None else _started
+    jobs = [] if sweep is None else read_jobs(sweep, planned)
+    if sweep is not None and any(job.state != NOT_STARTED for job in jobs):
         console.print(sweep_table(jobs))
         for line in failures(jobs):
             console.print(f"Failed: {line}", style="red", soft_wrap=True, markup=False, highlight=False)
-        console.print(f"Report: python -m halfnas.reporting {shlex.quote(str(_started))}", soft_wrap=True, markup=False)
+        console.print(f"Report: python -m halfnas.reporting {shlex.quote(str(sweep))}", soft_wrap=True, markup=False)
         if any(job.state != "done" for job in jobs):
-            console.print(f"Go on:  {_again(_started)}", soft_wrap=True, markup=False)
+            console.print(f"Go on:  {_again(sweep)}", soft_wrap=True, markup=False)
             code = code or 1
     elif code == INTERRUPTED:
         console.print("Interrupted.")

@@ -124,11 +124,12 @@ def test_a_sweeper_that_decides_as_it_goes_has_no_plan():
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
+JOBS = {f"seed-{seed}": [f"seed={seed}", "ratio=0.5"] for seed in range(4)}
+
+
 @pytest.fixture
 def sweep(tmp_path):
-    """One done, one failed, one whose process is gone, one not started, one that was not planned."""
-    jobs = {f"seed-{seed}": [f"seed={seed}", "ratio=0.5"] for seed in range(4)}
-    write_json(tmp_path / "sweep.json", {"format": 1, "jobs": jobs})
+    """One done, one failed, one whose process is gone, one not started, and one of an earlier command."""
     status(tmp_path / "seed-0", "done", **{"evaluate/test_acc": 0.975, "search/seconds": 2, "evaluate/seconds": 3})
     problems = "halfnas: 2 settings that cannot run\n  * `ratio` is [wrong]\n  * `seed` is wrong"
     status(tmp_path / "seed-1", "failed", problems)
@@ -140,13 +141,18 @@ def sweep(tmp_path):
     return tmp_path
 
 
-def test_read_jobs(sweep):
-    jobs = {job.folder: job for job in sweeps.read_jobs(sweep)}
+def test_read_jobs_that_were_planned(sweep):
+    jobs = {job.folder: job for job in sweeps.read_jobs(sweep, JOBS)}
     assert {name: job.state for name, job in jobs.items()} == {
-        "seed-0": "done", "seed-1": "failed", "seed-2": "unreadable", "seed-3": "not started", "more": "failed",
+        "seed-0": "done", "seed-1": "failed", "seed-2": "unreadable", "seed-3": "not started",
     }  # fmt: skip
-    assert jobs["more"].overrides == ["seed=9", "ratio=0.5"]
+    assert jobs["seed-1"].overrides == ["seed=1", "ratio=0.5"]
     assert "status.json" in jobs["seed-2"].error
+
+
+def test_read_jobs_without_a_plan(sweep):
+    [job] = sweeps.read_jobs(sweep, {})
+    assert (job.folder, job.overrides, job.state) == ("more", ["seed=9", "ratio=0.5"], "failed")
 
 
 def shown(*renderables):
@@ -158,30 +164,29 @@ def shown(*renderables):
 
 
 def test_the_table_names_jobs_by_what_tells_them_apart(sweep):
-    text = shown(sweeps.sweep_table(sweeps.read_jobs(sweep)))
-    assert "1 of 5 jobs are done" in text
+    text = shown(sweeps.sweep_table(sweeps.read_jobs(sweep, JOBS)))
+    assert "1 of 4 jobs are done" in text
     assert "ratio" not in text
     [row] = [line for line in text.splitlines() if "seed=0" in line]
     assert [part.strip() for part in row.strip("│").split("│")] == ["seed=0", "done", "97.50%", "-", "5.0 s"]
 
 
 def test_failures_say_why_in_a_line(sweep):
-    lines = sweeps.failures(sweeps.read_jobs(sweep))
+    lines = sweeps.failures(sweeps.read_jobs(sweep, JOBS))
     assert lines[0] == "seed=1: `ratio` is [wrong] (and 1 more)"
-    assert lines[2] == "seed=9: RuntimeError: disk on fire"
-    assert len(lines) == 3
+    assert len(lines) == 2
+    assert sweeps.failures(sweeps.read_jobs(sweep, {})) == ["more: RuntimeError: disk on fire"]
 
 
 def test_a_sweep_of_one_job_is_named_by_its_folder(tmp_path):
-    write_json(tmp_path / "sweep.json", {"format": 1, "jobs": {"seed-0": ["seed=0"]}})
-    assert "seed-0" in shown(sweeps.sweep_table(sweeps.read_jobs(tmp_path)))
+    assert "seed-0" in shown(sweeps.sweep_table(sweeps.read_jobs(tmp_path, {"seed-0": ["seed=0"]})))
 
 
-def ended(monkeypatch, sweep, error=None):
+def ended(monkeypatch, sweep, error=None, jobs=JOBS):
     """The exit code of a command that ends in `error`, and what it prints."""
 
     def main():
-        monkeypatch.setattr(sweeps, "_started", sweep)
+        monkeypatch.setattr(sweeps, "_started", sweep and (sweep, jobs))
         if error is not None:
             raise error
 
@@ -207,7 +212,7 @@ def test_the_end_of_a_sweep(monkeypatch, sweep):
     monkeypatch.setattr("sys.argv", ["train.py", "-m", "seed=0,1", "hydra.sweep.dir=old"])
     code, text = ended(monkeypatch, sweep, SystemExit(1))
     assert code == 1
-    assert "1 of 5 jobs are done" in text
+    assert "1 of 4 jobs are done" in text
     assert "Failed: seed=1: `ratio` is [wrong] (and 1 more)\n" in text
     assert f"Go on:  python train.py -m seed=0,1 hydra.sweep.dir={sweep}\n" in text
     assert ended(monkeypatch, sweep, None)[0] == 1  # a sweeper that takes failures in its stride
@@ -216,13 +221,19 @@ def test_the_end_of_a_sweep(monkeypatch, sweep):
 
 @pytest.mark.usefixtures("nothing_started")
 def test_the_end_of_a_sweep_without_failures(monkeypatch, tmp_path):
-    write_json(tmp_path / "sweep.json", {"format": 1, "jobs": {"seed-0": ["seed=0"]}})
     status(tmp_path / "seed-0", "done")
-    code, text = ended(monkeypatch, tmp_path)
+    status(tmp_path / "seed-abc", "failed", "of an earlier command")
+    code, text = ended(monkeypatch, tmp_path, jobs={"seed-0": ["seed=0"]})
     assert code == 0
     assert "1 of 1 jobs are done" in text
     assert f"python -m halfnas.reporting {tmp_path}" in text
     assert "Go on" not in text
+
+
+@pytest.mark.usefixtures("nothing_started")
+def test_a_sweep_that_does_not_start_has_no_table(monkeypatch, tmp_path):
+    """Hydra has said why."""
+    assert ended(monkeypatch, tmp_path, SystemExit(1), {"seed-abc": ["seed=abc"]}) == (1, "")
 
 
 def test_other_errors_are_not_hidden(monkeypatch):
