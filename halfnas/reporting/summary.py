@@ -18,6 +18,11 @@ def print_summary(path: Path, metrics: Mapping[str, float], console: Console | N
     console.print(stage_table(metrics))
     if (path / "mask.json").exists():
         console.print(describe_mask(Mask.load(path / "mask.json")), soft_wrap=True, markup=False)
+    if "prune/agreement" in metrics:
+        agreement, chance = metrics["prune/agreement"], metrics["prune/agreement_chance"]
+        console.print(
+            f"A mask from another seed would agree on {agreement:.0%} of all candidates (chance {chance:.0%})"
+        )
     if (path / "genotype.json").exists():
         console.print(describe_genotype(Genotype.load(path / "genotype.json")), soft_wrap=True, markup=False)
     console.print(f"Files: {path}", soft_wrap=True, markup=False)
@@ -45,11 +50,7 @@ def stage_table(metrics: Mapping[str, float]) -> Table:
 
 def _result(stage: str, metrics: Mapping[str, float]) -> str:
     if stage == "prune":
-        kept = f"{metrics['prune/kept_fraction']:.1%} of candidates kept"
-        if "prune/agreement" not in metrics:
-            return kept
-        agreement, chance = metrics["prune/agreement"], metrics["prune/agreement_chance"]
-        return f"{kept}; another seed would agree on {agreement:.0%} (chance {chance:.0%})"
+        return f"{metrics['prune/kept_fraction']:.1%} of candidates kept"
     if stage == "search":
         return f"supernet accuracy {metrics['search/val_acc']:.2%}" if "search/val_acc" in metrics else "cell found"
     accuracy = f"test accuracy {metrics['evaluate/test_acc']:.2%}" if "evaluate/test_acc" in metrics else "trained"

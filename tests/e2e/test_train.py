@@ -76,7 +76,7 @@ def test_a_pruning_of_several_networks(tmp_path, python):
     assert done.returncode == 0, done.stderr
     metrics = read(tmp_path / "job" / "metrics.json")
     assert metrics["prune/repeats"] == 3
-    said = f"another seed would agree on {metrics['prune/agreement']:.0%} (chance 50%)"
+    said = f"another seed would agree on {metrics['prune/agreement']:.0%} of all candidates (chance 50%)"
     assert said in " ".join(done.stdout.split())
     assert "Warning" not in done.stderr
     content, _ = offline_run(tmp_path / "job")
