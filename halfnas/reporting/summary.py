@@ -31,7 +31,8 @@ def print_summary(path: Path, metrics: Mapping[str, float], console: Console | N
 def stage_table(metrics: Mapping[str, float]) -> Table:
     """One row a stage that ran."""
     table = Table(title="halfnas")
-    for column in ("stage", "result", "step memory", "peak CUDA", "time"):
+    cuda = any(f"{stage}/peak_allocated_mib" in metrics for stage in STAGES)
+    for column in ("stage", "result", "step memory", *(["peak CUDA"] if cuda else []), "time"):
         table.add_column(column, justify="left" if column in ("stage", "result") else "right")
     for stage in STAGES:
         if f"{stage}/seconds" not in metrics:
@@ -42,7 +43,7 @@ def stage_table(metrics: Mapping[str, float]) -> Table:
             stage,
             _result(stage, metrics),
             "-" if activations is None else f"{activations:,.1f} MiB",
-            "-" if peak is None else f"{peak:,.0f} MiB",
+            *([] if not cuda else ["-" if peak is None else f"{peak:,.0f} MiB"]),
             f"{metrics[f'{stage}/seconds']:,.1f} s",
         )
     return table
