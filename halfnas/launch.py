@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from multiprocessing.connection import Connection, wait
@@ -43,7 +44,20 @@ def launch(cfg: DictConfig) -> float | None:
         log.info("done before: %s", path)
         return Objective(cfg.optimized_metric, cfg.budget_metric, cfg.optimized_budget).value(read_metrics(path))
     logging_settings = OmegaConf.to_container(hydra.job_logging, resolve=True)
-    return _run_in_child(job, logging_settings)
+    return _run_in_child(job, logging_settings, _alone(hydra, path))
+
+
+def _alone(hydra: Any, path: Path) -> list[str]:
+    """The command line of this job alone, with which Lightning starts further processes on several devices."""
+    [conf] = [source.path for source in hydra.runtime.config_sources if source.provider == "main"]
+    return [
+        str(Path(conf).parent / "train.py"),
+        *hydra.overrides.task,
+        "hydra.mode=RUN",
+        f"hydra.run.dir='{path}'",
+        "hydra.output_subdir=null",
+        "hydra.job.name=train_other_processes",
+    ]
 
 
 def _is_done(path: Path, job_hash: str) -> bool:
@@ -90,13 +104,13 @@ def _run(container: dict[str, Any], path: str, job_hash: str) -> float | None:
     return run(OmegaConf.create(container), path, job_hash)
 
 
-def _run_in_child(job: tuple[Any, ...], logging_settings: Any) -> float | None:
+def _run_in_child(job: tuple[Any, ...], logging_settings: Any, argv: list[str]) -> float | None:
     known = multiprocessing.get_all_start_methods()
     if multiprocessing.get_start_method() not in known:  # in a worker of joblib: a method that the child does not know
         multiprocessing.set_start_method(known[0], force=True)
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(sender, logging_settings, job), name="halfnas-job")
+    child = context.Process(target=_child, args=(sender, logging_settings, argv, job), name="halfnas-job")
     child.start()
     sender.close()
     try:
@@ -126,7 +140,8 @@ def _interrupt(child: Any) -> None:
         os.kill(child.pid, signal.SIGINT)
 
 
-def _child(sender: Connection, logging_settings: Any, job: tuple[Any, ...]) -> None:
+def _child(sender: Connection, logging_settings: Any, argv: list[str], job: tuple[Any, ...]) -> None:
+    sys.argv = argv
     signal.signal(signal.SIGINT, _interrupt_once)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     configure_log(OmegaConf.create(logging_settings))

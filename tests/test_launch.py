@@ -60,9 +60,9 @@ def run(container, path, job_hash):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def child(sender, logging_settings, job):
+def child(sender, logging_settings, argv, job):
     launch._run = run
-    launch._child(sender, logging_settings, job)
+    launch._child(sender, logging_settings, argv, job)
 """
 
 
@@ -74,7 +74,7 @@ def in_child(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     fake = importlib.import_module("halfnas_fake_child")
     monkeypatch.setattr(launch, "_child", fake.child)
-    yield lambda what: launch._run_in_child(({"do": what}, str(tmp_path / "job"), "hash"), QUIET)
+    yield lambda what: launch._run_in_child(({"do": what}, str(tmp_path / "job"), "hash"), QUIET, ["train.py"])
     sys.modules.pop("halfnas_fake_child")
     assert multiprocessing.active_children() == []
 
@@ -149,7 +149,7 @@ import halfnas_fake_child
 
 if __name__ == "__main__":
     launch._child = halfnas_fake_child.child
-    launch._run_in_child(({"do": "wait"}, sys.argv[1], "hash"), {"version": 1, "root": {"level": "ERROR"}})
+    launch._run_in_child(({"do": "wait"}, sys.argv[1], "hash"), {"version": 1, "root": {"level": "ERROR"}}, [])
 """
 
 
@@ -263,12 +263,13 @@ def launched(monkeypatch, tmp_path, mode, **changes):
     """Call launch() as Hydra would; returns where the job went, None for nowhere."""
     run = hydra(mode)
     run.runtime.output_dir = str(tmp_path)
+    run.runtime.config_sources = [SimpleNamespace(provider="main", path="conf")]
     run.overrides = SimpleNamespace(task=["seed=3"])
     run.job_logging = OmegaConf.create(QUIET)
     went = []
     monkeypatch.setattr(launch.HydraConfig, "get", lambda: run)
     monkeypatch.setattr(launch, "_run", lambda *job: went.append(("here", job)) or 0.25)
-    monkeypatch.setattr(launch, "_run_in_child", lambda job, settings: went.append(("child", job)) or 0.75)
+    monkeypatch.setattr(launch, "_run_in_child", lambda job, settings, argv: went.append(("child", job)) or 0.75)
     number = launch.launch(settings(**changes))
     if not went:
         return None, number
@@ -312,3 +313,15 @@ def test_a_job_that_is_not_done_or_another_is_run(monkeypatch, tmp_path, change)
 def test_a_job_whose_status_cannot_be_read_is_run(monkeypatch, tmp_path):
     (tmp_path / "status.json").write_text('{"state": "do')
     assert launched(monkeypatch, tmp_path, RunMode.MULTIRUN) == ("child", 0.75)
+
+
+def test_further_processes_of_a_job_run_this_job_alone(tmp_path):
+    """Lightning starts them with `sys.argv`, which would be that of the whole sweep."""
+    run = hydra(RunMode.MULTIRUN)
+    run.runtime.config_sources = [
+        SimpleNamespace(provider="hydra", path="hydra.conf"), SimpleNamespace(provider="main", path="/somewhere/conf"),
+    ]  # fmt: skip
+    run.overrides = SimpleNamespace(task=["hparams_search=ratio_ablation", "seed=3"])
+    command = launch._alone(run, tmp_path)
+    assert command[:3] == ["/somewhere/train.py", "hparams_search=ratio_ablation", "seed=3"]
+    assert {"hydra.mode=RUN", f"hydra.run.dir='{tmp_path}'", "hydra.output_subdir=null"} < set(command)

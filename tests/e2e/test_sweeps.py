@@ -134,6 +134,18 @@ def test_two_sweeps_in_the_same_second(tmp_path, environment):
     assert [len(states(sweep)) for sweep in sweeps] == [2, 2]
 
 
+def test_jobs_on_several_devices(tmp_path, python):
+    """The second process of a job runs that job, not the sweep: one that failed is not run again by it."""
+    settings = [*TINY, "stage=search", "pruner=none", "ratio=1", "logger=none", "dataset.max_train_images=40"]
+    done = python(tmp_path, TRAIN, "-m", *settings, "trainer.devices=2", "searcher.partial_channels=3,4")
+    assert done.returncode == 1, done.stderr
+    [sweep] = tmp_path.glob("multirun/*/*")
+    assert sorted(states(sweep).values()) == ["done", "failed"]
+    assert done.stdout.count("1 of 2 jobs are done") == 1
+    assert (done.stdout + done.stderr).count("a setting that cannot run") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"multirun"}
+
+
 def requires(plugin):
     name = f"hydra_plugins.hydra_{plugin}"
     found = importlib.util.find_spec("hydra_plugins") and importlib.util.find_spec(name)
