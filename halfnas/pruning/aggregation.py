@@ -1,4 +1,9 @@
-"""One score a candidate from those of many repeats."""
+"""One score a candidate from those of many repeats.
+
+Every aggregate takes the scores [N, J] of N repeats, the candidates, and all the repeats there are, [M, J], where those
+are only a part of them, such as a half: all of them say how far one errs. Halves of three repeats are one repeat each,
+from which nobody could tell.
+"""
 
 from collections.abc import Callable
 
@@ -8,17 +13,17 @@ from scipy.stats import rankdata
 from halfnas.pruning.candidates import Candidates, Floats
 
 
-def mean(scores_NJ: Floats, candidates: Candidates) -> Floats:
+def mean(scores_NJ: Floats, candidates: Candidates, all_MJ: Floats | None = None) -> Floats:
     """Arithmetic mean of every candidate, [J]."""
     return scores_NJ.mean(axis=0)
 
 
-def median(scores_NJ: Floats, candidates: Candidates) -> Floats:
+def median(scores_NJ: Floats, candidates: Candidates, all_MJ: Floats | None = None) -> Floats:
     """Median of every candidate: a few wild repeats do not count."""
     return np.median(scores_NJ, axis=0)
 
 
-def rank(scores_NJ: Floats, candidates: Candidates) -> Floats:
+def rank(scores_NJ: Floats, candidates: Candidates, all_MJ: Floats | None = None) -> Floats:
     """Mean rank among the candidates that it competes with, so that all repeats have the same say."""
     ranks = np.empty_like(scores_NJ)
     for group in np.unique(candidates.groups):
@@ -27,7 +32,7 @@ def rank(scores_NJ: Floats, candidates: Candidates) -> Floats:
     return ranks.mean(axis=0)
 
 
-def shrink(scores_NJ: Floats, candidates: Candidates) -> Floats:
+def shrink(scores_NJ: Floats, candidates: Candidates, all_MJ: Floats | None = None) -> Floats:
     """Means, drawn towards what the same operation scores on the other edges of its kind of cell, [J].
 
     A mean over few repeats is mostly noise. Each is replaced by m + w (mean - m), m the mean over the edges of its kind
@@ -36,14 +41,17 @@ def shrink(scores_NJ: Floats, candidates: Candidates) -> Floats:
     edge's own mean is taken off first. Source: empirical Bayes for normal means (Efron & Morris, "Stein's estimation
     rule and its competitors", JASA 1973).
     """
-    num_repeats = len(scores_NJ)
-    if num_repeats < 2:  # nothing says how far it errs
+    all_MJ = scores_NJ if all_MJ is None else all_MJ
+    if len(all_MJ) < 2:  # nothing says how far it errs
         return scores_NJ[0]
     sizes = np.bincount(candidates.edges)
-    levels_NE = np.stack([np.bincount(candidates.edges, weights=row) / sizes for row in scores_NJ])
-    centred_NJ = scores_NJ - levels_NE[:, candidates.edges]
-    means = centred_NJ.mean(axis=0)
-    variances = centred_NJ.var(axis=0, ddof=1) / num_repeats
+
+    def levels(rows: Floats) -> Floats:
+        return np.stack([np.bincount(candidates.edges, weights=row) / sizes for row in rows])[:, candidates.edges]
+
+    levels_NJ = levels(scores_NJ)
+    means = (scores_NJ - levels_NJ).mean(axis=0)
+    variances = (all_MJ - levels(all_MJ)).var(axis=0, ddof=1) / len(scores_NJ)
     shrunk = means.copy()
     for family in np.unique(candidates.families):
         members = candidates.families == family
@@ -53,11 +61,11 @@ def shrink(scores_NJ: Floats, candidates: Candidates) -> Floats:
         spread = max(means[members].var(ddof=1) - noise, 0.0)
         weight = spread / (spread + noise) if spread + noise > 0 else 1.0
         shrunk[members] = centre + weight * (means[members] - centre)
-    return shrunk + (0.0 if candidates.scope == "edge" else levels_NE.mean(axis=0)[candidates.edges])
+    return shrunk + (0.0 if candidates.scope == "edge" else levels_NJ.mean(axis=0))
 
 
-#: name -> (scores of N repeats [N, J], the candidates) -> [J]
-AGGREGATES: dict[str, Callable[[Floats, Candidates], Floats]] = {
+#: name -> (scores of N repeats [N, J], the candidates, all repeats [M, J]) -> [J]
+AGGREGATES: dict[str, Callable[[Floats, Candidates, Floats | None], Floats]] = {
     "mean": mean,
     "median": median,
     "rank": rank,

@@ -149,12 +149,12 @@ class ImportancePruner(Pruner):
             self.done = self._step == self.max_steps
             return {}
         self._levels.append(levels)
-        kept = self._keep(np.array(self._levels))
-        importance = AGGREGATES[self._aggregate](np.array(self._levels), self._candidates)
+        everything = np.array(self._levels)
+        kept = self._keep(everything, everything)
+        importance = AGGREGATES[self._aggregate](everything, self._candidates, everything)
         self.mask = replace(self._whole, kept=self._candidates.kept(kept), importance=self._named(importance))
         if len(self._levels) >= 2 and (len(self._levels) % 2 == 0 or self._step == self.max_steps):
-            halves = half_agreement(np.array(self._levels), self._keep, self._seed)
-            figures["agreement_of_halves"] = halves
+            figures["agreement_of_halves"] = halves = self._half_agreement()
             stable = self.stability is not None and halves >= self.stability
             self.done = stable and len(self._levels) >= FEWEST_REPEATS
         self.done = self.done or self._step == self.max_steps
@@ -171,7 +171,7 @@ class ImportancePruner(Pruner):
             "agreement_chance": chance_agreement(kept, self._candidates.groups),
         }
         if len(self._levels) >= 2:
-            halves = half_agreement(np.array(self._levels), self._keep, self._seed)
+            halves = self._half_agreement()
             contested = self._contested(kept)  # two masks always agree on the others
             share = float(contested.mean())
             among_them = full_agreement(1 - (1 - halves) / share, len(self._levels), float(kept[contested].mean()))
@@ -256,10 +256,14 @@ class ImportancePruner(Pruner):
             return batch
         return batch._replace(images=F.interpolate(batch.images, size=self.image_size, mode="area"))
 
-    def _keep(self, levels_NJ: Floats) -> Flags:
-        """What a number of repeats would keep."""
+    def _half_agreement(self) -> float:
+        everything = np.array(self._levels)
+        return half_agreement(everything, lambda half: self._keep(half, everything), self._seed)
+
+    def _keep(self, levels_NJ: Floats, everything_MJ: Floats) -> Flags:
+        """What some of the repeats would keep."""
         candidates = self._candidates
-        scores = AGGREGATES[self._aggregate](levels_NJ, candidates)
+        scores = AGGREGATES[self._aggregate](levels_NJ, candidates, everything_MJ)
         kept = self._start.copy()
         kept[candidates.remove(kept, scores, candidates.targets)] = False
         return kept

@@ -90,7 +90,8 @@ def test_order_of_the_repeats_does_not_matter(name, scope):
     rows = scores(7)
     shuffled = np.random.default_rng(1).permutation(rows)
 
-    assert AGGREGATES[name](shuffled, candidates) == pytest.approx(AGGREGATES[name](rows, candidates), abs=1e-12)
+    found, expected = (AGGREGATES[name](each, candidates, None) for each in (shuffled, rows))
+    assert found == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", AGGREGATES)
@@ -100,7 +101,7 @@ def test_one_repeat_keeps_its_order(name, scope):
     candidates = Candidates(NB201, scope=scope)
     row = scores(1)
     row[:, candidates.edges == 2] += 100
-    found = AGGREGATES[name](row, candidates)
+    found = AGGREGATES[name](row, candidates, None)
     for group in np.unique(candidates.groups):
         members = candidates.groups == group
         assert np.argsort(found[members]).tolist() == np.argsort(row[0, members]).tolist()
@@ -112,7 +113,7 @@ def test_equal_repeats_keep_their_order(name, scope):
     candidates = Candidates(NB201, scope=scope)
     row = scores(1)
     row[:, candidates.edges == 2] += 100
-    found = AGGREGATES[name](np.repeat(row, 4, axis=0), candidates)
+    found = AGGREGATES[name](np.repeat(row, 4, axis=0), candidates, None)
     for group in np.unique(candidates.groups):
         members = candidates.groups == group
         assert np.argsort(found[members]).tolist() == np.argsort(row[0, members]).tolist()
@@ -122,7 +123,7 @@ def test_equal_repeats_keep_their_order(name, scope):
 def test_input_is_left_as_it_is(name):
     rows = scores(4)
     before = rows.copy()
-    AGGREGATES[name](rows, EDGES)
+    AGGREGATES[name](rows, EDGES, None)
 
     assert (rows == before).all()
 
@@ -142,6 +143,21 @@ def test_shrink_by_hand():
     expected[:, 0] = 2.5 + weight * (np.arange(6) - 2.5)
     expected[:, 1] = -expected[:, 0]
     assert shrink(rows, EDGES).reshape(SHAPE) == pytest.approx(expected)
+
+
+def test_a_part_of_the_repeats_errs_as_all_of_them_say():
+    """The one above, from one repeat of the two: its error has the variance of one, twice that of their mean."""
+    d = 0.5
+    signal = np.zeros(SHAPE)
+    signal[:, 0], signal[:, 1] = np.arange(6), -np.arange(6)
+    error = np.zeros(SHAPE)
+    error[:, 0], error[:, 1] = d, -d
+    rows = np.stack([(signal + error).ravel(), (signal - error).ravel()])
+
+    weight = (3.5 - 2 * d**2) / 3.5
+    found = shrink(rows[:1], EDGES, rows).reshape(SHAPE)
+    assert found[:, 0] == pytest.approx(2.5 + d + weight * (np.arange(6) - 2.5))
+    assert shrink(rows[:1], EDGES) == pytest.approx(rows[0])
 
 
 def test_shrink_without_noise_is_the_centred_mean():
@@ -203,7 +219,7 @@ def test_shrink_beats_the_mean(num_repeats, spread):
     for seed in range(10):
         truth, rows = simulated(num_repeats, seed, spread=spread)
         for name, found in errors.items():
-            estimate = centred(AGGREGATES[name](rows, candidates), candidates)
+            estimate = centred(AGGREGATES[name](rows, candidates, None), candidates)
             found.append(((estimate - centred(truth, candidates)) ** 2).mean())
 
     assert np.mean(errors["shrink"]) < np.mean(errors["mean"])

@@ -392,7 +392,7 @@ def test_levels_are_aggregated_over_repeats(aggregate):
     seeds = list(pruner.rankers["invented"].masks)
     assert len(set(seeds)) == 5
     rows = np.array([[noise(*place, 0, seed) for place in PLACES] for seed in seeds])
-    expected = AGGREGATES[aggregate](rows, pruner_file.Candidates(SPACE, 0.5))
+    expected = AGGREGATES[aggregate](rows, pruner_file.Candidates(SPACE, 0.5), None)
     assert scores_of(mask) == pytest.approx(expected, abs=1e-6)
     for edge, scores in zip(itertools.chain(*mask.kept.values()), expected.reshape(28, 8), strict=True):
         best = np.argsort(scores, kind="stable")[-4:]
@@ -541,17 +541,30 @@ def test_figures(score, agreement):
     assert figures["agreement"] == pytest.approx(agreement, abs=0.06)
 
 
-def test_agreement_is_that_of_two_prunings():
-    def score(kind, e, name, round, seed):
-        return position(kind, e, name) + 6 * noise(kind, e, name, round, seed)
+def of_the_edge(kind, e, name):
+    """Worth of a candidate that is another on every edge."""
+    return position(kind, e, name)
 
-    pruners = [invented_pruner(score, repeats=12, rounds=1, seed=seed) for seed in range(4)]
+
+def of_the_operation(kind, e, name):
+    """Worth of a candidate that is the same on all edges, as `shrink` assumes."""
+    return CANDIDATES.index(name)
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "repeats", "worth"), [("mean", 12, of_the_edge), ("shrink", 4, of_the_operation)]
+)
+def test_agreement_is_that_of_two_prunings(aggregate, repeats, worth):
+    def score(kind, e, name, round, seed):
+        return worth(kind, e, name) + 6 * noise(kind, e, name, round, seed)
+
+    pruners = [invented_pruner(score, aggregate=aggregate, repeats=repeats, rounds=1, seed=seed) for seed in range(4)]
     masks = [run(pruner) for pruner in pruners]
     kept = [{(k, e, n) for k, edges in m.kept.items() for e, edge in enumerate(edges) for n in edge} for m in masks]
     true = np.mean([1 - len(a ^ b) / 224 for a, b in itertools.combinations(kept, 2)])
     predicted = np.mean([pruner.figures()["agreement"] for pruner in pruners])
     assert 0.6 < true < 0.9
-    assert predicted == pytest.approx(true, abs=0.05)
+    assert predicted == pytest.approx(true, abs=0.08), (predicted, true)
 
 
 def test_figures_of_a_step_are_the_ratings_of_the_whole_network():
