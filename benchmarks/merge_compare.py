@@ -1,0 +1,99 @@
+"""One set of results from comparisons that ran in parts: `python -m halfnas.pruning.compare` with some pruners each.
+
+    python benchmarks/merge_compare.py PART [PART ...] --accuracies PATH --out benchmarks/results/compare
+
+Tables are joined by pruner, later parts before earlier ones, and the figures drawn anew from tables and masks.
+"""
+
+import argparse
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from halfnas.pruning.compare import figures, prunings
+from halfnas.pruning.compare.benchmark import Accuracies
+from halfnas.reporting.table import Cell, Table
+from halfnas.spaces import Mask, load_space
+
+#: table -> the column that its rows are known by, and the one that they are sorted by, largest first
+TABLES = {
+    "prunings": ("pruner", "agreement of seeds"),
+    "estimates": ("pruner", "mean rho"),
+    "survivors": ("pruner", "mean"),
+}
+
+
+def read(path: Path) -> list[dict[str, Cell]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{key: number(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def number(text: str) -> Cell:
+    try:
+        return float(text)
+    except ValueError:
+        return text or None
+
+
+def merge(parts: Sequence[Path], name: str) -> list[dict[str, Cell]]:
+    key, by = TABLES[name]
+    rows = {row[key]: row for part in parts for row in read(part / f"{name}.csv")}
+    return sorted(rows.values(), key=lambda row: -float(row[by] or 0))
+
+
+def masks(parts: Sequence[Path], folder: str) -> dict[str, list[Mask]]:
+    """Pruner -> its masks, all from the last part that has any."""
+    found: dict[str, list[Mask]] = {}
+    for part in parts:
+        here: dict[str, list[Mask]] = {}
+        for path in sorted((part / folder).glob("*.json")):
+            here.setdefault(path.stem.rsplit("-", 1)[0], []).append(Mask.load(path))
+        found |= here
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", type=Path, metavar="PART", help="folder of a comparison")
+    parser.add_argument("--accuracies", required=True, type=Path, help="table of NAS-Bench-201")
+    parser.add_argument("--column", default="cifar10_valid")
+    parser.add_argument("--out", required=True, type=Path)
+    arguments = parser.parse_args()
+    rows = {name: merge(arguments.parts, name) for name in TABLES}
+    for name, each in rows.items():
+        Table(name, each, {}).write_csv(arguments.out / f"{name}.csv")
+
+    figures.save(figures.reliability(rows["prunings"]), arguments.out / "reliability.png")
+    space = load_space("darts")
+    runs = {
+        str(row["pruner"]): [prunings.Pruning(str(row["pruner"]), mask.seed or 0, mask, 0.0, {}) for mask in found]
+        for row in rows["prunings"]
+        if (found := masks(arguments.parts, "masks").get(str(row["pruner"])))
+    }
+    matrix = prunings.agreements(runs, space)
+    named = [
+        {"pruner": name, **dict(zip(runs, row.tolist(), strict=True))} for name, row in zip(runs, matrix, strict=True)
+    ]
+    Table("Agreement", named, {}).write_csv(arguments.out / "agreements.csv")
+    figures.save(figures.matrix(list(runs), matrix), arguments.out / "agreements.png")
+
+    accuracies = Accuracies.load(arguments.accuracies, arguments.column)
+    left = masks(arguments.parts, "masks/nasbench201")
+    values = {
+        str(row["pruner"]): np.concatenate(
+            [accuracies.values[accuracies.left_by(mask)] for mask in left[str(row["pruner"])]]
+        )
+        for row in rows["survivors"]
+        if row["pruner"] in left
+    }
+    figures.save(
+        figures.distributions({"nothing pruned": accuracies.values, **values}), arguments.out / "survivors.png"
+    )
+
+
+if __name__ == "__main__":
+    main()
