@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 from hydra import compose, initialize_config_dir
 
+from halfnas import Mask, stages
 from halfnas.spaces.load import CONF
 from halfnas.spaces.nasbench201 import ARCHITECTURE
 
@@ -62,6 +63,18 @@ def test_estimates(tmp_path):
     assert 0.5 < float(rows["zen"]["lowest rho"]) <= float(rows["zen"]["highest rho"]) < 1
     assert rows["zen"]["seeds"] == "2"
     assert float(rows["zen"]["exact seconds"]) > float(rows["zen"]["taylor seconds"]) > 0
+
+
+def test_a_seed_gives_the_mask_that_train_gives(compose_settings, tmp_path):
+    """The same images, cropped and flipped alike, and the same weights."""
+    same = ["pruner=zen", "pruner.repeats=2", "pruner.rounds=1", "pruner.batch_size=4", "ratio=0.75", "seed=1"]
+    noise = ["dataset=fake", "dataset.image_size=8", "dataset.num_train=40", "dataset.num_workers=0"]
+    cfg = compose_settings(tmp_path / "train", "stage=prune", "logger=none", "trainer=cpu", *same, *noise)
+    stages.run(cfg, tmp_path / "train", "0123abcd")
+    done = run(tmp_path, "parts=[prunings]", *SMALL)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (Mask.load(tmp_path / path) for path in ("out/masks/zen-1.json", "train/mask.json"))
+    assert ours == theirs
 
 
 @pytest.mark.parametrize(
