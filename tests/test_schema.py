@@ -37,6 +37,7 @@ def test_good_settings_have_no_problems():
         ("pruner.num_batches", 1, 0, "must be at least 1"),
         ("pruner.batch_size", 2, 1, "must be at least 2"),
         ("pruner.candidates_per_call", 1, 0, "must be at least 1"),
+        ("optimized_budget", 0.1, 0, "must be positive"),
         ("searcher.epochs", 1, 0, "must be at least 1"),
         ("searcher.warmup_epochs", 0, -1, "must be at least 0"),
         ("searcher.batch_size", 2, 1, "must be at least 2"),

@@ -277,7 +277,9 @@ def test_every_pruning_says_how_far_it_can_be_relied_on(tmp_path, capsys, monkey
     assert (metrics["prune/repeats"], metrics["prune/repeats_dropped"]) == (3, 0)
     assert metrics["prune/agreement_chance"] == 0.5
     assert 0.5 <= metrics["prune/agreement"] <= 1
-    assert f"agree on {metrics['prune/agreement']:.0%} (chance 50%)" in " ".join(capsys.readouterr().out.split())
+    assert f"agree on {metrics['prune/agreement']:.0%} of all candidates (chance 50%)" in " ".join(
+        capsys.readouterr().out.split()
+    )
     [row] = history(tmp_path)
     assert float(row["prune/agreement"]) == metrics["prune/agreement"]
 

@@ -94,21 +94,14 @@ def test_ctrl_c_ends_a_sweep_in_order(tmp_path, environment, whole_group):
     """In a terminal it reaches the job too, from elsewhere only the sweep."""
     command = [sys.executable, str(TRAIN), "-m", *ENDLESS, "seed=0,1", "hydra.sweep.dir=sweep"]
     sweep = tmp_path / "sweep"
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=environment,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        wait_until(lambda: any(sweep.glob("*/history.csv")))
-        (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
-        out, error = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **pipes) as process:
+        try:
+            wait_until(lambda: any(sweep.glob("*/history.csv")))
+            (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+            out, error = process.communicate(timeout=90)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "0 of 2 jobs are done" in out
     assert "not started" in out

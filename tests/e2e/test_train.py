@@ -79,7 +79,7 @@ def test_a_pruning_of_several_networks(tmp_path, python):
     said = f"another seed would agree on {metrics['prune/agreement']:.0%} of all candidates (chance 50%)"
     assert said in " ".join(done.stdout.split())
     assert "Warning" not in done.stderr
-    content, _ = offline_run(tmp_path / "job")
+    content, _ = offline_run(tmp_path / "job", python)
     summary = content["summary"]
     for key in ("prune/agreement", "prune/agreement_chance", "prune/agreement_of_halves", "prune/nngp_frobenius"):
         assert summary[key] == pytest.approx(metrics[key], rel=1e-5)
@@ -109,9 +109,9 @@ def test_the_end_of_a_run_says_what_came_out(single):
     assert "Warning" not in done.stderr
 
 
-def test_offline_run_can_be_read_back(single):
+def test_offline_run_can_be_read_back(single, python):
     _, job, _ = single
-    content, records = offline_run(job)
+    content, records = offline_run(job, python)
 
     assert (content["state"], content["exit_code"]) == ("finished", 0)
     assert content["project"] == "halfnas"
@@ -138,10 +138,10 @@ def test_offline_run_can_be_read_back(single):
     assert summary["search/genes"]["nrows"] == 2 * 8
 
 
-def test_summary_of_an_offline_run(single):
+def test_summary_of_an_offline_run(single, python):
     """The metrics of the run but for schedules: each summarised as its meaning asks, each curve over epochs."""
     _, job, _ = single
-    content, records = offline_run(job)
+    content, records = offline_run(job, python)
     metrics = read(job / "metrics.json")
     schedules = {"search/learning_rate", "search/architecture_learning_rate"}
     schedules |= {"evaluate/learning_rate", "evaluate/drop_path"}
@@ -169,10 +169,10 @@ def test_summary_of_an_offline_run(single):
     assert [row["epoch"] for row in rows if "search/step_activations_mib" in row] == [0]
 
 
-def test_artifacts_of_an_offline_run(single):
+def test_artifacts_of_an_offline_run(single, python):
     """Dataset -> mask -> genotype -> weights, each with the hash of the file and of those that it was made from."""
     _, job, _ = single
-    found = artifacts(offline_run(job)[1])
+    found = artifacts(offline_run(job, python)[1])
     metrics = read(job / "metrics.json")
 
     assert set(found) == {"dataset", "mask", "genotype", "weights"}
@@ -207,8 +207,8 @@ def test_a_given_mask_is_the_artifact_of_the_run_that_made_it(single, tmp_path, 
     settings = ["stage=search", f"mask={job / 'mask.json'}", "dataset.max_train_images=100", "pruner=none"]
     done = python(tmp_path, str(TRAIN), *TINY, *settings, "hydra.run.dir=job")
     assert done.returncode == 0, done.stderr
-    content, records = offline_run(tmp_path / "job")
-    made, given = artifacts(offline_run(job)[1])["mask"], artifacts(records)["mask"]
+    content, records = offline_run(tmp_path / "job", python)
+    made, given = artifacts(offline_run(job, python)[1])["mask"], artifacts(records)["mask"]
 
     assert (given["name"], given["digest"]) == (made["name"], made["digest"])
     assert (given["user_created"], given["use_after_commit"]) == (True, True)
