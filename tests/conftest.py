@@ -1,7 +1,7 @@
 """Settings and fixtures of all tests."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def sigint() -> Iterator[None]:
-    """Lightning ignores SIGINT once it was interrupted: in the process that runs the tests, and in all it starts."""
-    before = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, before)
+def sigint() -> None:
+    """Ctrl-C works, here and in what a test starts: shells ignore it in the background, Lightning once interrupted."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
