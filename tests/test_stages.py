@@ -15,7 +15,7 @@ from halfnas.files import read_json
 from halfnas.run_folder import read_status
 from halfnas.schema import register
 from halfnas.spaces.load import CONF
-from helpers import TINY
+from tiny_run import TINY
 
 QUIET = (*TINY, "logger=none", "~callbacks.progress")
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from halfnas.spaces.published import find_genotype
-from helpers import TINY
+from tiny_run import TINY
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 QUICK = ("stage=prune", "pruner=random", "logger=none")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import TINY
+from tiny_run import TINY
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 

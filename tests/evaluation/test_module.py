@@ -15,7 +15,7 @@ from halfnas.data import Digits, EvaluationData, Fake
 from halfnas.evaluation import Evaluation
 from halfnas.spaces import DartsSpace, find_genotype
 from halfnas.spaces.load import CONF
-from helpers import History
+from history_logger import History
 
 GENOTYPE = find_genotype("darts_v2")
 SPACE = DartsSpace(init_channels=2, num_cells=3, in_channels=1)

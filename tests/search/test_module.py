@@ -15,7 +15,7 @@ from halfnas.data import Digits, SearchData
 from halfnas.search import BetaDecay, BilevelSearch
 from halfnas.spaces import DartsSpace, Mask
 from halfnas.spaces.load import CONF
-from helpers import History
+from history_logger import History
 
 SPACE = DartsSpace(init_channels=2, num_cells=3, in_channels=1)
 SETTINGS = {

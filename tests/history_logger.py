@@ -1,18 +1,6 @@
-"""What tests of several rooms share."""
+"""A logger that remembers."""
 
 from lightning.pytorch.loggers.logger import Logger
-
-#: Overrides of a run of all stages that takes seconds.
-TINY = (
-    "pruner=random",
-    "searcher.epochs=1",
-    "searcher.warmup_epochs=0",
-    "evaluation.epochs=1",
-    "dataset.max_train_images=200",
-    "space.init_channels=4",
-    "evaluation.init_channels=4",
-    "trainer=cpu",
-)
 
 
 class History(Logger):
