@@ -128,14 +128,18 @@ def test_input_is_left_as_it_is(name):
     assert (rows == before).all()
 
 
-def test_shrink_by_hand():
-    """Two repeats; the first operation scores 0, 1, ..., 5 on the six edges, give or take d; the second less it."""
-    d = 0.5
+def two_repeats(d):
+    """The first operation scores 0, 1, ..., 5 on the six edges, give or take d; the second less it."""
     signal = np.zeros(SHAPE)
     signal[:, 0], signal[:, 1] = np.arange(6), -np.arange(6)
     error = np.zeros(SHAPE)
     error[:, 0], error[:, 1] = d, -d
-    rows = np.stack([(signal + error).ravel(), (signal - error).ravel()])
+    return np.stack([(signal + error).ravel(), (signal - error).ravel()])
+
+
+def test_shrink_by_hand():
+    d = 0.5
+    rows = two_repeats(d)
 
     # Variance of the mean of +-d: 2 d^2 / 1 / 2 = d^2. Variance of 0, ..., 5 with n - 1: 3.5.
     weight = (3.5 - d**2) / 3.5
@@ -148,11 +152,7 @@ def test_shrink_by_hand():
 def test_a_part_of_the_repeats_errs_as_all_of_them_say():
     """The one above, from one repeat of the two: its error has the variance of one, twice that of their mean."""
     d = 0.5
-    signal = np.zeros(SHAPE)
-    signal[:, 0], signal[:, 1] = np.arange(6), -np.arange(6)
-    error = np.zeros(SHAPE)
-    error[:, 0], error[:, 1] = d, -d
-    rows = np.stack([(signal + error).ravel(), (signal - error).ravel()])
+    rows = two_repeats(d)
 
     weight = (3.5 - 2 * d**2) / 3.5
     found = shrink(rows[:1], EDGES, rows).reshape(SHAPE)
