@@ -18,7 +18,7 @@ OBSERVERS = {"callbacks", "reporting", "memory", "loggers"}
 FORBIDDEN = {
     **{
         foundation: {"spaces", "networks", "data", *METHODS, *ENTRANCE, *OBSERVERS}
-        for foundation in ("files", "errors", "signatures", "run_folder", "objective")
+        for foundation in ("files", "errors", "signatures", "run_folder", "objective", "training")
     },
     "spaces": {"networks", "data", *METHODS, *ENTRANCE, *OBSERVERS},
     "networks": {"data", *METHODS, *ENTRANCE, *OBSERVERS},

@@ -1,0 +1,22 @@
+"""Random numbers of a run: each batch has its own, whoever drew before it and whatever the device."""
+
+import hashlib
+
+import torch
+
+
+def generator(seed: int, stream: str, epoch: int, number: int = 0) -> torch.Generator:
+    """A generator on the CPU that depends on nothing but its arguments.
+
+    CUDA's generators give other numbers than the CPU's, so that what decides a batch (its images, crops, flips,
+    squares, drop path, noise of a relaxation) is drawn on the CPU and copied. A run that is resumed needs no state of
+    a generator.
+
+    Args:
+        seed: of the run.
+        stream: what the numbers are for; streams are independent of each other.
+        epoch: from 0.
+        number: of the batch in its epoch, from 0.
+    """
+    digest = hashlib.sha256(f"{seed} {stream} {epoch} {number}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
