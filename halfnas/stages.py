@@ -138,7 +138,9 @@ class _Run:
     def search(self, mask: Mask) -> Genotype:
         start = self._begin("search")
         supernet = OmegaConf.to_container(self.cfg.supernet)
-        module = instantiate(self.cfg.searcher, self.plan.space, mask, supernet, _convert_="all")
+        module = instantiate(
+            self.cfg.searcher, self.plan.space, mask, supernet, cuda_graphs=self.cfg.cuda_graphs, _convert_="all"
+        )
         data = SearchData(
             self.plan.dataset,
             batch_size=module.batch_size,
@@ -162,7 +164,15 @@ class _Run:
     def evaluate(self, genotype: Genotype) -> None:
         start = self._begin("evaluate")
         image_size = self.plan.dataset.image_size
-        module = instantiate(self.cfg.evaluation, self.plan.evaluation_space, genotype, image_size, _convert_="all")
+        module = instantiate(
+            self.cfg.evaluation,
+            self.plan.evaluation_space,
+            genotype,
+            image_size,
+            seed=self.cfg.seed,
+            cuda_graphs=self.cfg.cuda_graphs,
+            _convert_="all",
+        )
         data = EvaluationData(
             self.plan.dataset,
             batch_size=module.batch_size,
