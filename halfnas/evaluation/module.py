@@ -105,7 +105,7 @@ class Evaluation(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD with a cosine to 0 over the epochs."""
-        self.network.to(memory_format=self._memory_format)  # type: ignore[call-overload]
+        self.network.to(memory_format=self._memory_format)
         optimizer = sgd(
             self.network.parameters(),
             learning_rate=self.learning_rate,

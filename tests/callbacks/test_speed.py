@@ -9,7 +9,7 @@ from halfnas.callbacks import StepTimer
 class Slow(Callback):
     """A known time inside each step, and a long one in validation."""
 
-    def on_before_zero_grad(self, *args):
+    def on_before_backward(self, *args):
         time.sleep(0.02)
 
     def on_validation_batch_start(self, *args):
