@@ -5,7 +5,7 @@ Sources: Liu et al., DARTS, ICLR 2019 (first order); Xu et al., PC-DARTS, ICLR 2
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -90,7 +90,6 @@ class BilevelSearch(LightningModule):
         self.regularizer = regularizer
         self.train_acc = MulticlassAccuracy(space.num_classes, average="micro")
         self.val_acc = MulticlassAccuracy(space.num_classes, average="micro")
-        self._architecture_batches: Iterator[Sequence[Tensor]] | None = None
         self._compile_seconds: float | None = None
 
     @property
@@ -151,11 +150,13 @@ class BilevelSearch(LightningModule):
                 torch.cuda.synchronize(self.device)
         self._compile_seconds = time.perf_counter() - start
 
-    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
-        """One architecture step, once warm, and one weight step."""
-        if self.current_epoch >= self.warmup_epochs:
-            self._architecture_step()
-        images, labels = batch
+    def training_step(self, batch: Sequence[Sequence[Tensor] | None], batch_idx: int) -> None:
+        """One architecture step, where there is a batch for it, and one weight step."""
+        weight_batch, architecture_batch = batch
+        assert weight_batch is not None
+        if architecture_batch is not None:
+            self._architecture_step(architecture_batch)
+        images, labels = weight_batch
         optimizer = self._optimizer(0)
         optimizer.zero_grad()
         logits = self.supernet(images)
@@ -166,11 +167,8 @@ class BilevelSearch(LightningModule):
         self.train_acc(logits.detach(), labels)
         self._log(len(images), train_loss=loss.detach(), train_acc=self.train_acc)
 
-    def _architecture_step(self) -> None:
-        if self._architecture_batches is None:
-            self._architecture_batches = cast(Any, self.trainer).datamodule.architecture_batches()
-        batch = self.trainer.strategy.batch_to_device(next(self._architecture_batches), self.device)
-        images, labels = self.trainer.precision_plugin.convert_input(batch)
+    def _architecture_step(self, batch: Sequence[Tensor]) -> None:
+        images, labels = batch
         optimizer = self._optimizer(1)
         optimizer.zero_grad()
         loss = self.loss(images, labels)

@@ -48,7 +48,7 @@ def make_module(mask=None, **settings):
 
 
 class Noise(LightningDataModule):
-    """Two batches an epoch for the weights; counts what is asked of the second half."""
+    """Two steps an epoch; counts what is taken of the second half."""
 
     def __init__(self, num_batches=2):
         super().__init__()
@@ -59,23 +59,35 @@ class Noise(LightningDataModule):
             (torch.randn(4, 1, 8, 8, generator=generator), torch.randint(10, (4,), generator=generator))
             for _ in range(50)
         ]
-        self.opened = 0
         self.fetched = 0
 
     def train_dataloader(self):
+        return Steps(self)
+
+    def weight_batches(self):
         return DataLoader(self.first, batch_size=4)
 
     def val_dataloader(self):
         return DataLoader(self.first, batch_size=4)
 
-    def architecture_batches(self):
-        self.opened += 1
-        return self._batches()
 
-    def _batches(self):
-        for batch in self.second:
-            self.fetched += 1
-            yield batch
+class Steps:
+    """Pairs of batches, without one of the second half while the searcher warms up."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data.weight_batches())
+
+    def __iter__(self):
+        trainer = self.data.trainer
+        for batch in self.data.weight_batches():
+            second = None
+            if trainer.current_epoch >= trainer.lightning_module.warmup_epochs:
+                second = self.data.second[self.data.fetched]
+                self.data.fetched += 1
+            yield batch, second
 
 
 class Watch(Callback):
@@ -179,18 +191,8 @@ def test_architecture_is_frozen_while_warming_up():
     assert [epoch.fetched for epoch in epochs] == [0, 0, 2, 4]
 
 
-def test_second_half_is_opened_once_and_continued_over_epochs():
-    """Opened anew in each epoch, every epoch would see the first batches only."""
-    data = Noise()
-    epochs = fit(make_module(epochs=3), data, limit_val_batches=0).watch.epochs
-    assert data.opened == 1
-    assert [epoch.fetched for epoch in epochs] == [2, 4, 6]
-
-
-def test_all_warm_up_never_opens_the_second_half():
-    data = Noise()
-    result = fit(make_module(epochs=2, warmup_epochs=2), data, limit_val_batches=0)
-    assert (data.opened, data.fetched) == (0, 0)
+def test_all_warm_up_never_trains_the_architecture():
+    result = fit(make_module(epochs=2, warmup_epochs=2), Noise(), limit_val_batches=0)
     assert "search/architecture_loss" not in result.metrics
     assert "search/train_loss" in result.metrics
 
@@ -216,7 +218,7 @@ def test_steps_equal_steps_by_hand(gradient_clip):
     sgd = torch.optim.SGD(weights, lr=0.1, momentum=0.9, weight_decay=3e-4)
     adam = torch.optim.Adam(alphas, lr=6e-4, betas=(0.5, 0.999), weight_decay=1e-3)
     norms = []
-    for number, (images, labels) in enumerate(data.train_dataloader()):
+    for number, (images, labels) in enumerate(data.weight_batches()):
         second_images, second_labels = data.second[number]
         supernet.zero_grad()
         loss = F.cross_entropy(supernet(second_images), second_labels)
@@ -315,7 +317,7 @@ def make_digits(max_train_images=None):
 
 def test_learns_digits():
     module = make_module(epochs=4, warmup_epochs=1, batch_size=64, learning_rate=0.2, regularizer=BetaDecay(25.0))
-    data = SearchData(make_digits(max_train_images=900), batch_size=64, seed=0)
+    data = SearchData(make_digits(max_train_images=900), batch_size=64, seed=0, warmup_epochs=1)
     result = fit(module, data)
     for name in ("train_loss", "val_loss", "train_acc", "val_acc", "learning_rate"):
         assert len(result.metrics[f"search/{name}"]) == 4, name
