@@ -107,6 +107,7 @@ def test_ratio_is_not_needed_where_nothing_is_pruned(settings):
             ["images of 2x2 are too small", "at least 4x4", "use a dataset with larger images"],
         ),
         ("dataset=fake dataset.num_classes=0", ["`dataset.num_classes` must be at least 1, got 0"]),
+        ("dataset.on_device=gpu", ["`dataset.on_device` must be auto, true or false, got 'gpu'"]),
         ("dataset.num_workers=-1", ["`dataset.num_workers` must be at least 0", "got -1"]),
         ("supernet.engine=warp", ["`supernet.engine`", "must be one of plain, fused", "got 'warp'"]),
         ("supernet.recompute=all", ["`supernet.recompute`", "must be one of none, nodes, cells", "got 'all'"]),
