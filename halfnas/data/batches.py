@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from halfnas.data.augmentation import Augmentation, Draws, Normalization
-from halfnas.data.images import RawImages, to_device
-from halfnas.training import generator
+from halfnas.data.images import RawImages
+from halfnas.training import generator, to_device
 
 Batch = tuple[Tensor, Tensor]
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from halfnas.training import to_device
+
 #: largest part of a CUDA device's memory that a set of images takes with on_device=auto; our choice: CIFAR's 150 MiB
 #: lie on a GPU of 4 GB, and 15 parts of 16 are left to what is measured
 LARGEST_PART = 1 / 16
@@ -124,10 +126,3 @@ def lies_on_device(images: Tensor, device: torch.device, on_device: OnDevice) ->
     if on_device == "auto" and device.type == "cuda":
         return images.nbytes <= LARGEST_PART * torch.cuda.get_device_properties(device).total_memory
     return bool(on_device)
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on `device`; from the host to CUDA by pinned memory, so that nobody waits for the copy."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
