@@ -91,13 +91,17 @@ class _FoldBatchNorm(Step):
         return folded, bias, mean, variance
 
     @staticmethod
-    def backward(ctx: Any, for_folded: Tensor, for_bias: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, for_folded: Tensor, for_bias: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         features, linear, mean, mean_N1W, product, scale = ctx.saved_tensors
         with torch.autocast(features.device.type, enabled=False):
             for_scale = (for_folded * linear).sum(dim=2) - for_bias * mean
             for_mean = (-for_bias * scale)[..., None]
             for_variance = (-0.5 * scale**3 * for_scale)[..., None]
-            for_linear = for_folded * scale[..., None] + for_mean * mean_N1W + 2 * for_variance * product
+            for_linear = None
+            if ctx.needs_input_grad[1]:
+                for_linear = for_folded * scale[..., None] + for_mean * mean_N1W + 2 * for_variance * product
+            if not ctx.needs_input_grad[0]:
+                return None, for_linear, None
             # mu and S are means over positions: d mu / dx = 1 / count and d S / dx = (x - mu) / count, twice.
             count = features.numel() // features.shape[1]
             quadratic = linear.mT @ (2 / count * for_variance * linear)

@@ -44,7 +44,12 @@ class _ReluConv(Step):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         with _in_dtype_of(gradient, *ctx.saved_tensors) as (weight, *parts):
             active = torch.cat(parts, dim=1).relu_()
-            for_active, for_weight, _ = _conv_backward(gradient, active, weight, ctx.geometry, groups=1)
+            needs_parts = any(ctx.needs_input_grad[2:])
+            for_active, for_weight, _ = _conv_backward(
+                gradient, active, weight, ctx.geometry, groups=1, needed=(needs_parts, ctx.needs_input_grad[1], False)
+            )
+            if not needs_parts:
+                return None, for_weight, *(None for _ in parts)
             for_parts = aten.threshold_backward(for_active, active, 0).split([p.shape[1] for p in parts], dim=1)
         return None, for_weight, *for_parts
 
@@ -78,7 +83,12 @@ class _ReluDepthwise(Step):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         with _in_dtype_of(gradients[0], *ctx.saved_tensors) as (x, *weights):
             active = x.relu()
-            for_reads, for_weights = _depthwise_backward(gradients, _repeated(active, weights), weights, ctx.geometries)
+            needed = ctx.needs_input_grad[1], any(ctx.needs_input_grad[2:])
+            for_reads, for_weights = _depthwise_backward(
+                gradients, _repeated(active, weights), weights, ctx.geometries, needed
+            )
+            if not needed[0]:
+                return None, None, *for_weights
             for_active = _sum(part for read in for_reads for part in read.split(x.shape[1], dim=1))
             for_x = aten.threshold_backward(for_active, active, 0)
         return None, for_x, *for_weights
@@ -119,12 +129,15 @@ class _PointwiseReluDepthwise(Step):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         with _in_dtype_of(gradients[0], *ctx.saved_tensors) as (x, linear, bias, *weights):
             active = F.conv2d(x, linear, bias, groups=_num_blocks(linear)).relu_()
+            needed = any(ctx.needs_input_grad[1:4]), any(ctx.needs_input_grad[4:])
             for_reads, for_weights = _depthwise_backward(
-                gradients, _shared_out(active, weights), weights, ctx.geometries
+                gradients, _shared_out(active, weights), weights, ctx.geometries, needed
             )
+            if not needed[0]:
+                return None, None, None, None, *for_weights
             for_product = aten.threshold_backward(torch.cat(for_reads, dim=1), active, 0)
             for_x, for_linear, for_bias = _conv_backward(
-                for_product, x, linear, Geometry(), groups=_num_blocks(linear), needed=(True, True, True)
+                for_product, x, linear, Geometry(), groups=_num_blocks(linear), needed=ctx.needs_input_grad[1:4]
             )
         return None, for_x, for_linear, for_bias, *for_weights
 
@@ -154,23 +167,29 @@ def _depthwise(
 
 
 def _depthwise_backward(
-    gradients: Sequence[Tensor], reads: Sequence[Tensor], weights: Sequence[Tensor], geometries: Sequence[Geometry]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Gradients of what was read and of the weights."""
+    gradients: Sequence[Tensor],
+    reads: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    geometries: Sequence[Geometry],
+    needed: tuple[bool, bool],
+) -> tuple[list[Any], list[Any]]:
+    """Gradients of what was read and of the weights, as far as `needed`; the others are None."""
     for_reads, for_weights = [], []
     for gradient, read, weight, geometry in zip(gradients, reads, weights, geometries, strict=True):
         if read.device.type == "cpu":
-            for_read, for_weight = _depthwise_backward_cpu(_dense(gradient), read, weight, geometry)
+            for_read, for_weight = _depthwise_backward_cpu(_dense(gradient), read, weight, geometry, needed)
         else:
-            for_read, for_weight, _ = _conv_backward(gradient, read, weight, geometry, groups=len(weight))
+            for_read, for_weight, _ = _conv_backward(
+                gradient, read, weight, geometry, groups=len(weight), needed=(*needed, False)
+            )
         for_reads.append(for_read)
         for_weights.append(for_weight)
     return for_reads, for_weights
 
 
 def _depthwise_backward_cpu(
-    gradient: Tensor, read: Tensor, weight: Tensor, geometry: Geometry
-) -> tuple[Tensor, Tensor]:
+    gradient: Tensor, read: Tensor, weight: Tensor, geometry: Geometry, needed: tuple[bool, bool]
+) -> tuple[Tensor | None, Tensor | None]:
     """The same several times faster: oneDNN has no fast backward pass for strides, nor for dilated convolutions.
 
     A strided convolution is one of stride 1 of which some outputs are dropped. The gradient of what such a one reads,
@@ -180,8 +199,12 @@ def _depthwise_backward_cpu(
         dropped = torch.zeros_like(read)
         dropped[:, :, :: geometry.stride, :: geometry.stride] = gradient
         gradient, geometry = dropped, geometry._replace(stride=1)
-    for_read = F.conv2d(gradient, weight.flip(2, 3), None, *geometry, groups=len(weight))
-    _, for_weight, _ = _conv_backward(gradient, read, weight, geometry, groups=len(weight), needed=(False, True, False))
+    for_read, for_weight = None, None
+    if needed[0]:
+        for_read = F.conv2d(gradient, weight.flip(2, 3), None, *geometry, groups=len(weight))
+    if needed[1]:
+        mask = (False, True, False)
+        _, for_weight, _ = _conv_backward(gradient, read, weight, geometry, groups=len(weight), needed=mask)
     return for_read, for_weight
 
 
@@ -192,7 +215,7 @@ def _conv_backward(
     geometry: Geometry,
     *,
     groups: int,
-    needed: tuple[bool, bool, bool] = (True, True, False),
+    needed: tuple[bool, bool, bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of what was read, of the weight and of a bias, as far as `needed`."""
     stride, padding, dilation = ([size, size] for size in geometry)

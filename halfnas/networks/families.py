@@ -151,10 +151,17 @@ def fuses(operation: nn.Module) -> bool:
 
 def has_usual_norms(module: nn.Module) -> bool:
     """Whether its batch norms have neither scale nor shift and the defaults of torch."""
-    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
-    return all(
-        not norm.affine and norm.track_running_stats and (norm.eps, norm.momentum) == (EPS, MOMENTUM) for norm in norms
-    )
+    return all(not norm.affine and (norm.eps, norm.momentum) == (EPS, MOMENTUM) for norm in norms_of(module))
+
+
+def tracks(module: nn.Module) -> bool:
+    """Whether its batch norms have running statistics; without any they use those of the batch, in evaluation too."""
+    return all(norm.track_running_stats for norm in norms_of(module))
+
+
+def norms_of(module: nn.Module) -> list[_BatchNorm]:
+    """Its batch norms."""
+    return [part for part in module.modules() if isinstance(part, _BatchNorm)]
 
 
 def factorized_reduce(parts: Sequence[Tensor], operations: Sequence[FactorizedReduce]) -> Tensor:

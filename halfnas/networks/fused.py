@@ -32,6 +32,8 @@ from halfnas.networks.families import (
     factorized_reduce,
     fuses,
     has_usual_norms,
+    norms_of,
+    tracks,
 )
 from halfnas.networks.recompute import recomputed
 from halfnas.spaces import CellKind, CellPlan, SearchSpace
@@ -63,7 +65,8 @@ def remember(seen: Sequence[Statistics]) -> None:
         unbiased = variances * (positions / (positions - 1))
         for group, mean, variance in zip(norms, means.unbind(), unbiased.unbind(), strict=True):
             for norm in group:
-                if norm.momentum:  # 0 where the pass is a second one, see `frozen_statistics`
+                # Momentum is 0 where the pass is a second one, see `frozen_statistics`.
+                if norm.momentum and norm.track_running_stats:
                     running += [cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)]
                     batch += [mean, variance]
                     counters.append(cast(Tensor, norm.num_batches_tracked))
@@ -105,7 +108,14 @@ class Fan(nn.Module):
         super().__init__()
         self.num_targets = num_targets
         order = list(FAMILIES)
-        fused = [members for members in candidates.values() if all(fuses(m.operation) for m in members)]
+        operations = [member.operation for members in candidates.values() for member in members]
+        # With running statistics everywhere but in some operations, these need those of the batch in evaluation too.
+        any_tracked = any(norm.track_running_stats for operation in operations for norm in norms_of(operation))
+        fused = [
+            members
+            for members in candidates.values()
+            if all(fuses(m.operation) and (tracks(m.operation) or not any_tracked) for m in members)
+        ]
         fused.sort(key=lambda members: order.index(type(members[0].operation)))
         # Plain lists and tuples: the operations are submodules of the cell's edges.
         self.families = [FAMILIES[type(members[0].operation)]([m.operation for m in members]) for members in fused]
@@ -121,6 +131,11 @@ class Fan(nn.Module):
                 num_maps += 1 if one else len(members)
             self.register_buffer(f"{mode}_routes", routes[..., :num_maps].flatten(1), persistent=False)
 
+    @property
+    def of_batch(self) -> bool:
+        """Whether batch norms use the statistics of the batch: in training, or for want of running ones."""
+        return self.training or not any(norm.track_running_stats for family in self.families for norm in family.norms)
+
     def forward(self, x: Tensor, weights: Tensor) -> tuple[Tensor, list[Statistics]]:
         """The mixtures of all edges.
 
@@ -129,7 +144,7 @@ class Fan(nn.Module):
             weights: of all candidates of the cell, times those of their edges.
 
         Returns:
-            [B, num_targets * c, H', W'], and what the batch norms saw, in training mode.
+            [B, num_targets * c, H', W'], and what the batch norms saw, where they use it.
         """
         parts: list[Tensor] = []
         seen: list[Statistics] = []
@@ -148,11 +163,11 @@ class Fan(nn.Module):
         linear: list[Tensor] = []
         norms: list[list[nn.BatchNorm2d]] = []
         for family in self.families:
-            one = family.shared and self.training
+            one = family.shared and self.of_batch
             edges = family.linear(self.identity)
             linear += edges[:1] if one else edges
             norms += [family.norms] if one and family.norms else [[norm] for norm in family.norms]
-        routes = self.training_routes if self.training else self.evaluation_routes
+        routes = self.training_routes if self.of_batch else self.evaluation_routes
         with torch.autocast(x.device.type, enabled=False):
             folded, bias, statistics = self._folded(maps, torch.stack(linear), norms)
             routed = (weights @ routes).unflatten(0, (self.num_targets, -1)).to(folded.dtype)  # [targets, maps]
@@ -178,7 +193,7 @@ class Fan(nn.Module):
             )
         for family in self.families:
             if isinstance(family, Mapped):
-                repeats = len(family.operations) if family.shared and not self.training else 1
+                repeats = len(family.operations) if family.shared and not self.of_batch else 1
                 maps += [family.map(x)] * repeats
         return torch.cat(maps, dim=1), seen
 
@@ -191,7 +206,7 @@ class Fan(nn.Module):
             return linear, linear.new_zeros(linear.shape[:2]), []
         normalized, rest = linear.split([num_normalized, len(linear) - num_normalized])
         seen = []
-        if self.training:
+        if self.of_batch:
             positions = count_positions(maps)
             folded, bias, mean, variance = fold_batch_norm(maps, normalized, EPS)
             seen = [Statistics(norms, mean, variance, positions)]
@@ -235,32 +250,40 @@ class FusedCell(SupernetCell):
         recompute_nodes: bool,
     ) -> None:
         super().__init__(space, plan, kind, kept, partial_channels, recompute_nodes=recompute_nodes)
-        edge_of_weight = [e for e, names in enumerate(kept) for _ in names]
-        self.register_buffer("edge_of_weight", torch.tensor(edge_of_weight), persistent=False)
         # Edges that leave one state have one stride, or the state has a fan for each stride.
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for e, (edge, stride) in enumerate(zip(kind.edges, plan.strides, strict=True)):
             groups[edge.source, stride].append(e)
+        self.fan_edges = [edges for _, edges in sorted(groups.items())]
         self.fused_preprocess = [
             type(module) in (ReLUConvBN, FactorizedReduce) and has_usual_norms(module) for module in self.preprocess
         ]
+        self.channels = plan.channels // partial_channels
+        self.compiled = False
+        self._make_fans()
+
+    def _make_fans(self) -> None:
+        """From the candidates that the edges have now."""
+        edge_of_weight = [e for e, edge in enumerate(self.edges) for _ in _operations(edge)]
+        self.register_buffer("edge_of_weight", torch.tensor(edge_of_weight), persistent=False)
         self.fans = nn.ModuleList()
-        self.fan_edges: list[list[int]] = []
-        for _, edges in sorted(groups.items()):
+        for edges in self.fan_edges:
             candidates: dict[str, list[Candidate]] = defaultdict(list)
             for target, e in enumerate(edges):
                 for i, (name, operation) in enumerate(_operations(self.edges[e]).items()):
                     if not isinstance(operation, Zero):
                         candidates[name].append(Candidate(operation, edge_of_weight.index(e) + i, target))
-            self.fan_edges.append(edges)
-            self.fans.append(
-                Fan(
-                    candidates,
-                    num_targets=len(edges),
-                    num_weights=len(edge_of_weight),
-                    channels=plan.channels // partial_channels,
-                )
-            )
+            sizes = {"num_targets": len(edges), "num_weights": len(edge_of_weight), "channels": self.channels}
+            self.fans.append(Fan(candidates, **sizes).train(self.training))
+
+    def narrow(self, kept: Sequence[Sequence[str]]) -> None:
+        super().narrow(kept)
+        like = cast(Fan, self.fans[0]).identity
+        self._make_fans()
+        self.fans.to(like)
+        self.edge_of_weight = self.edge_of_weight.to(like.device)
+        if self.compiled:
+            self.compile_parts()
 
     @staticmethod
     def memory_format(device: torch.device) -> torch.memory_format:
@@ -269,6 +292,7 @@ class FusedCell(SupernetCell):
 
     def compile_parts(self) -> None:
         """Compile each fan for training at one batch size; alike fans of several cells share what is compiled."""
+        self.compiled = True
         for fan in self.fans:
             fan.compile(dynamic=False, fullgraph=True)
 
