@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +111,8 @@ class SupernetCell(nn.Module, ABC):
 
     def narrow(self, kept: Sequence[Sequence[str]]) -> None:
         """Keep only these candidates of each edge, with the weights that they have."""
-        raise ValueError(f"{type(self).__name__} cannot drop candidates once it is built")
+        for edge, names in zip(self.edges, kept, strict=True):
+            cast(MixedOperation | PartialMixedOperation, edge).keep(names)
 
     @staticmethod
     def memory_format(device: torch.device) -> torch.memory_format:

@@ -4,14 +4,12 @@ It is the oracle that every faster engine is tested against, so nothing clever b
 Sources: quark0/darts and yuhuixu1993/PC-DARTS, model_search.py.
 """
 
-from collections.abc import Sequence
 from functools import partial
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from halfnas.networks.cell import MixedOperation, Mixing, PartialMixedOperation, Parts, SupernetCell, concatenated
+from halfnas.networks.cell import Mixing, Parts, SupernetCell, concatenated
 from halfnas.networks.recompute import recomputed
 
 
@@ -24,10 +22,6 @@ class PlainCell(SupernetCell):
             compute = partial(self._node, node, mixing)
             states.append(recomputed(compute, *states, owner=self) if self.recompute_nodes else compute(*states))
         return torch.cat([states[i] for i in self.kind.output], dim=1)
-
-    def narrow(self, kept: Sequence[Sequence[str]]) -> None:
-        for edge, names in zip(self.edges, kept, strict=True):
-            cast(MixedOperation | PartialMixedOperation, edge).keep(names)
 
     def _node(self, node: int, mixing: Mixing, *states: Tensor) -> Tensor:
         incoming = []

@@ -104,7 +104,7 @@ class Supernet(MacroNetwork):
         """Drop the candidates that a smaller mask drops, in place; the others keep their weights and alpha.
 
         Raises:
-            ValueError: the mask keeps a candidate that is not there, or the engine cannot drop any.
+            ValueError: the mask keeps a candidate that is not there.
         """
         mask = mask.ordered(self.space)
         for kind, edges in mask.kept.items():

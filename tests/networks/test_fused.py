@@ -10,13 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.func import replace_all_batch_norm_modules_
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from halfnas import build_supernet
 from halfnas.memory import saved_for_backward
+from halfnas.networks.fan import Fan
 from halfnas.networks.fused import FusedCell
+from halfnas.networks.separable import Separable
 from halfnas.spaces import DartsSpace, Mask, NASBench201Space
 from halfnas.spaces.operations import FactorizedReduce, ReLUConvBN, SepConv, Zero
 
@@ -215,6 +218,80 @@ def test_frozen_weights(recompute):
     wanted, found = (dict(enumerate(p.grad for p in s.architecture_parameters())) for s in (plain, fused))
     assert_same(found, wanted)
     assert all(parameter.grad is None for parameter in fused.weight_parameters())
+
+
+@pytest.mark.parametrize("recompute", RECOMPUTE)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("ratio", [0.5, 1])
+def test_gradients_of_the_mixing_alone_without_running_statistics(ratio, training, recompute):
+    torch.manual_seed(3)
+    mask = Mask.random(SMALL, ratio, seed=3)
+    networks = make_pair(SMALL, mask, partial_channels=2, recompute=recompute)
+    images, _ = make_batch()
+    found = []
+    for supernet in networks:
+        replace_all_batch_norm_modules_(supernet)
+        supernet.requires_grad_(False).train(training)
+        mixing = {
+            kind: weights._replace(operations=tuple(w.requires_grad_() for w in weights.operations))
+            for kind, weights in supernet.mixing().items()
+        }
+        vectors = [w for weights in mixing.values() for w in weights.operations]
+        logits = supernet(images, mixing)
+        gradients = torch.autograd.grad(logits.square().sum(), vectors)
+        found.append({"logits": logits.detach(), **{str(i): g for i, g in enumerate(gradients)}})
+        assert not any("running" in name for name in supernet.state_dict())
+    assert_same(found[1], found[0])
+
+
+def test_frozen_weights_cost_no_gradients_of_weights():
+    """Of convolutions that one weight serves only the gradients of what they read are left."""
+    _, fused = make_pair(SMALL, partial_channels=2, dtype=torch.float32)
+    masks = {}
+    for frozen in (False, True):
+        for parameter in fused.weight_parameters():
+            parameter.requires_grad_(not frozen)
+        output = fused(make_batch(dtype=torch.float32)[0]).sum()
+        with WeightGradients() as counted:
+            output.backward()
+        masks[frozen] = counted.number
+    # Kernels that depend on alpha: of the mixtures, and of what passes by.
+    kernels_of_mixtures = 2 * sum(isinstance(module, Fan) for module in fused.modules())
+    pointwise_of_pairs = sum(
+        any(isinstance(family, Separable) and family.middle for family in module.families)
+        for module in fused.modules()
+        if isinstance(module, Fan)
+    )
+    assert masks[True] <= kernels_of_mixtures + pointwise_of_pairs < masks[False]
+
+
+class WeightGradients(TorchDispatchMode):
+    """Counts the gradients of convolutions' weights."""
+
+    number = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.convolution_backward.default:
+            self.number += args[-1][1]
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_some_batch_norms_without_running_statistics(training):
+    torch.manual_seed(3)
+    space = SomeTracked(init_channels=4, num_cells=3)
+    plain, fused = make_pair(space)
+    fill_statistics(plain)
+    fused.load_state_dict(plain.state_dict())
+    batch = make_batch()
+    assert_same(backward(fused.train(training), *batch), backward(plain.train(training), *batch))
+    assert_same(fused.state_dict(), plain.state_dict())
+
+
+class SomeTracked(DartsSpace):
+    def operation(self, name, channels, stride, *, search):
+        operation = super().operation(name, channels, stride, search=search)
+        return replace_all_batch_norm_modules_(operation) if name == "sep_conv_3x3" else operation
 
 
 @pytest.mark.parametrize("recompute", RECOMPUTE)

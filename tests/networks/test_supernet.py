@@ -399,11 +399,13 @@ def test_candidate_modules_beside_fixed_layers():
 # --- dropping candidates in place
 
 
+@pytest.mark.parametrize("engine", ["plain", "fused"])
 @pytest.mark.parametrize("partial_channels", [1, 4])
-def test_narrow_equals_a_supernet_built_with_the_mask(space, partial_channels):
+def test_narrow_equals_a_supernet_built_with_the_mask(space, partial_channels, engine):
+    options = {"partial_channels": partial_channels, "engine": engine}
     kept = draw_subsets("half", seed=9)
     fewer = {kind: [(names[1:], names)["none" in names] for names in edges] for kind, edges in kept.items()}
-    supernet = with_large_architecture(build_supernet(space, Mask("darts", kept), partial_channels=partial_channels))
+    supernet = with_large_architecture(build_supernet(space, Mask("darts", kept), **options)).double()
     stays = {
         kind: [name in fewer[kind][e] for e, names in enumerate(supernet.mask.kept[kind]) for name in names]
         for kind in kept
@@ -412,23 +414,27 @@ def test_narrow_equals_a_supernet_built_with_the_mask(space, partial_channels):
     alpha = {kind: value.detach().clone() for kind, value in supernet.alpha.items()}
     supernet.narrow(Mask("darts", fewer))
 
-    built = build_supernet(space, Mask("darts", fewer), partial_channels=partial_channels)
+    built = build_supernet(space, Mask("darts", fewer), **options).double()
     assert supernet.mask.kept == built.mask.kept
     assert list(supernet.candidate_modules()) == list(built.candidate_modules())
     for kind, value in supernet.alpha.items():
         assert value.equal(alpha[kind][torch.tensor(stays[kind])])
     built.load_state_dict(supernet.state_dict(), strict=True)
-    images = torch.randn(2, 3, 8, 8)
-    torch.testing.assert_close(supernet(images), built(images))
+    images = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    logits = [network(images) for network in (supernet, built)]
+    torch.testing.assert_close(*logits)
+    for output in logits:
+        output.square().sum().backward()
+    gradients = dict(built.named_parameters())
+    for name, parameter in supernet.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name].grad, rtol=0, atol=0)
+    statistics = built.state_dict()
+    for name, value in supernet.state_dict().items():
+        torch.testing.assert_close(value, statistics[name], rtol=0, atol=0)
+    torch.testing.assert_close(supernet.eval()(images), built.eval()(images))
 
 
 def test_narrow_brings_nothing_back(space):
     supernet = build_supernet(space, Mask("darts", draw_subsets("one", seed=1)))
     with pytest.raises(ValueError, match="the mask keeps candidates that the supernet does not have"):
         supernet.narrow(Mask.full(space))
-
-
-def test_narrow_needs_the_plain_engine(space):
-    supernet = build_supernet(space, engine="fused")
-    with pytest.raises(ValueError, match="FusedCell cannot drop candidates once it is built"):
-        supernet.narrow(Mask("darts", draw_subsets("half")))
