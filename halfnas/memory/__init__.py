@@ -1,7 +1,16 @@
-"""Measuring memory."""
+"""Measuring memory, and what moves through it."""
 
 from halfnas.memory.cuda import peak_memory, reset_peak_memory
 from halfnas.memory.peak import peak_live_memory
 from halfnas.memory.saved import MIB, SavedTensors, saved_for_backward
+from halfnas.memory.traffic import Traffic
 
-__all__ = ["MIB", "SavedTensors", "peak_live_memory", "peak_memory", "reset_peak_memory", "saved_for_backward"]
+__all__ = [
+    "MIB",
+    "SavedTensors",
+    "Traffic",
+    "peak_live_memory",
+    "peak_memory",
+    "reset_peak_memory",
+    "saved_for_backward",
+]
