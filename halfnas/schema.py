@@ -117,7 +117,7 @@ RULES = (
     _fraction("evaluation.label_smoothing", "0 switches it off"),
     _fraction("evaluation.holdout_fraction", "share of the training images held out; 0 trains on all of them"),
     _at_least("evaluation.cutout_length", 0, "pixels; 0 switches it off"),
-    _at_least("dataset.num_workers", 0, "processes that load images; 0 loads in the main one"),
+    _at_least("dataset.num_workers", 0, "processes that decode images; 0 decodes in the main one"),
 )
 
 

@@ -13,7 +13,7 @@ from halfnas.evaluation.drop_path import drop_path_factors
 from halfnas.evaluation.step import TrainingLoss, TrainingStep
 from halfnas.networks import DiscreteNetwork
 from halfnas.spaces import Genotype, SearchSpace
-from halfnas.training import Replay, cosine, generator, set_learning_rate, sgd
+from halfnas.training import Replay, cosine, generator, set_learning_rate, sgd, to_device
 
 
 class Evaluation(LightningModule):
@@ -139,10 +139,7 @@ class Evaluation(LightningModule):
         # Drawn for the images of all processes, so that together they drop what one process would.
         first, total = self.global_rank * num_images, self.trainer.world_size * num_images
         factors = drop_path_factors(self.network.num_paths, total, self._drop_path_now(), draws)
-        mine = factors[:, first : first + num_images].contiguous()
-        if self.device.type == "cuda":
-            mine = mine.pin_memory()
-        return [mine.to(self.device, non_blocking=True)]
+        return [to_device(factors[:, first : first + num_images].contiguous(), self.device)]
 
     def on_train_epoch_end(self) -> None:
         """Log what the steps of the epoch measured."""

@@ -4,6 +4,7 @@ from halfnas.training.capture import Replay, check_cuda_graphs
 from halfnas.training.draws import generator
 from halfnas.training.means import EpochMeans, correct
 from halfnas.training.optimizers import adam, cosine, set_learning_rate, sgd
+from halfnas.training.transfer import to_device
 
 __all__ = [
     "EpochMeans",
@@ -15,4 +16,5 @@ __all__ = [
     "generator",
     "set_learning_rate",
     "sgd",
+    "to_device",
 ]
