@@ -30,7 +30,7 @@ def fingerprint(module):
 def drift(found, expected, start):
     """How far apart two trainings from one start have ended, as a part of the way that they went, all weights together.
 
-    Rounding errors grow from step to step, most of all in bfloat16; what one weight has of them tells little.
+    Rounding errors grow from step to step; what one weight has of them tells little.
     """
     found, expected, start = (dict(module.named_parameters()) for module in (found, expected, start))
     apart = sum((found[name] - value).double().square().sum().item() for name, value in expected.items())
