@@ -120,6 +120,8 @@ def _check_cuda_graphs(cfg: DictConfig) -> None:
         return
     if not torch.cuda.is_available():
         raise ValueError("`cuda_graphs=true` needs a CUDA device, and there is none here; use auto")
+    if cfg.trainer.get("accelerator") == "cpu":
+        raise ValueError("`cuda_graphs=true` does not go with `trainer.accelerator=cpu`; use auto")
     if cfg.trainer.get("detect_anomaly"):
         raise ValueError("`cuda_graphs=true` does not go with `trainer.detect_anomaly=true`; use auto")
 

@@ -1,7 +1,7 @@
 """Settings and fixtures of all tests."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def cudnn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """On a GPU the same algorithms every time, and none that are tried out first, which takes seconds a shape."""
+    if request.node.get_closest_marker("gpu") and torch.cuda.is_available():
+        monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+        monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+        yield
+        torch.cuda.empty_cache()
+    else:
+        yield
 
 
 @pytest.fixture(autouse=True)

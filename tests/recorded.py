@@ -24,3 +24,15 @@ def fingerprint(module):
         kind = "architecture" if parts[-2] in ("alpha", "beta") else kind
         sums[kind] += (value.double() * torch.randn(value.shape, generator=generator, dtype=torch.float64)).sum().item()
     return sums
+
+
+@torch.no_grad()
+def drift(found, expected, start):
+    """How far apart two trainings from one start have ended, as a part of the way that they went, all weights together.
+
+    Rounding errors grow from step to step; what one weight has of them tells little.
+    """
+    found, expected, start = (dict(module.named_parameters()) for module in (found, expected, start))
+    apart = sum((found[name] - value).double().square().sum().item() for name, value in expected.items())
+    way = sum((start[name] - value).double().square().sum().item() for name, value in expected.items())
+    return (apart / way) ** 0.5

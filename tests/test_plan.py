@@ -331,3 +331,25 @@ def test_good_settings_do_not_warn(settings, caplog):
         make_plan(settings())
 
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("has_gpu", "overrides", "words"),
+    [
+        (False, ["cuda_graphs=yes"], ["`cuda_graphs` must be auto, true or false, got 'yes'"]),
+        (False, ["cuda_graphs=true"], ["`cuda_graphs=true` needs a CUDA device", "use auto"]),
+        (True, ["cuda_graphs=true", "trainer=cpu"], ["`cuda_graphs=true`", "`trainer.accelerator=cpu`", "use auto"]),
+        (True, ["cuda_graphs=true", "trainer.detect_anomaly=true"], ["`trainer.detect_anomaly=true`", "use auto"]),
+    ],
+)
+def test_cuda_graphs(problems, monkeypatch, has_gpu, overrides, words):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: has_gpu)
+    [problem] = problems(*overrides)
+
+    assert all(word in problem for word in words)
+
+
+def test_cuda_graphs_where_they_can_be_had(settings, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    for value in ("auto", "true", "false"):
+        make_plan(settings(f"cuda_graphs={value}"))

@@ -22,7 +22,7 @@ def peak_live_memory(function: Callable[[], object], device: torch.device | str 
         before = torch.cuda.memory_allocated(device)
         function()
         return torch.cuda.max_memory_allocated(device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:  # or 2.11 warns
         function()
     recorded = profiler.profiler.kineto_results.events()
     events = [event for event in recorded if event.name() == "[memory]" and event.device_type() == DeviceType.CPU]

@@ -4,6 +4,7 @@ Source: the CUDA Graphs section of torch's CUDA semantics notes.
 """
 
 import contextlib
+import gc
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -72,7 +73,7 @@ class Replay:
         if signature in self._graphs:
             return self._graphs[signature](*inputs)
         if self._stream is None:
-            self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+            self._stream, self._pool = torch.cuda.Stream(inputs[0].device), torch.cuda.graph_pool_handle()
         calls = self._calls[signature] = self._calls.get(signature, 0) + 1
         if calls <= WARMUP:
             return self._warm_up(inputs, last=calls == WARMUP)
@@ -82,7 +83,7 @@ class Replay:
             with _no_autocast_cache(inputs[0].device):
                 graph = self._graphs[signature] = Graph(self._function, inputs, self._pool, self._stream)
         except RuntimeError as error:
-            self._give_up(str(error).strip().split("\n")[0])
+            self._give_up(_cause(error))
             return self._function(*inputs)
         return graph(*inputs)
 
@@ -118,8 +119,14 @@ class Graph:
     def __init__(self, function: Callable[..., Any], inputs: tuple[Tensor, ...], pool: Any, stream: Any) -> None:
         self._inputs = [x.clone() for x in inputs]
         self._graph = torch.cuda.CUDAGraph()
-        # Other threads may go on as they like: those that load images pin memory.
-        with torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+        # What Python has yet to throw away, as a graph of the stage before, must not go in the middle of a capture.
+        gc.collect()
+        # Around it the present stream: torch 2.11 stays on the other one where a capture fails. Other threads may go on
+        # as they like: those that load images pin memory.
+        with (
+            torch.cuda.stream(torch.cuda.current_stream(stream.device)),
+            torch.cuda.graph(self._graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
+        ):
             self._outputs = function(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> Any:
@@ -144,7 +151,7 @@ def why_not(device: torch.device) -> str | None:
 @contextlib.contextmanager
 def on_stream(stream: Any) -> Iterator[None]:
     """Inside, kernels are started on a stream of their own, in order with those before and after."""
-    current = torch.cuda.current_stream()
+    current = torch.cuda.current_stream(stream.device)
     stream.wait_stream(current)
     with torch.cuda.stream(stream):
         yield
@@ -164,10 +171,18 @@ def waits_for_the_device() -> Iterator[list[str]]:
         finally:
             torch.cuda.set_sync_debug_mode(mode)
     for warning in caught:
-        if "synchronizing CUDA operation" in str(warning.message):
-            found.append(str(warning.message))
-        else:
+        message = str(warning.message)
+        if "synchronizing CUDA operation" in message:
+            found.append(message)
+        elif "Synchronization debug mode is a prototype" not in message:  # said when the mode is set; nobody asked
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of the first of a chain of errors: those after it say that the capture had failed by then."""
+    while isinstance(error.__context__, RuntimeError):
+        error = error.__context__
+    return str(error).strip().split("\n")[0]
 
 
 def _autocast() -> Any:

@@ -30,9 +30,14 @@ def adam(
 
 @torch.no_grad()
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Set the learning rate for the next steps, before the first of which a checkpoint may have brought its own."""
+    """Set the learning rate for the next steps, before the first of which a checkpoint may have brought its own.
+
+    That one may have come from another device, whose optimisers can be captured or cannot.
+    """
     for group in optimizer.param_groups:
         rate, parameter = group["lr"], group["params"][0]
+        if "capturable" in group:
+            group["capturable"] = parameter.device.type == "cuda"
         if isinstance(rate, Tensor) and rate.device == parameter.device:
             rate.fill_(value)
         else:

@@ -32,7 +32,7 @@ def graphs(monkeypatch):
     Recorded.made = 0
     monkeypatch.setattr(capture, "Graph", Recorded)
     monkeypatch.setattr(capture, "why_not", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda: "stream")
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: "stream")
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: "pool")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
@@ -145,6 +145,35 @@ def test_a_capture_that_fails_leaves_the_function(graphs, monkeypatch, caplog):
     assert step.total.item() == 2 * sum(range(5))
     [record] = caplog.records
     assert record.message.endswith("operation not permitted when stream is capturing")
+
+
+def test_the_first_error_of_a_capture_is_named(graphs, monkeypatch, caplog):
+    """Leaving the capture fails too, and that error says nothing about what was done wrong."""
+
+    def fails(*_):
+        try:
+            raise RuntimeError("cannot be done while a stream is captured")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(capture, "Graph", fails)
+    replay = Replay(Step())
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            replay(torch.ones(2))
+    assert [record.message for record in caplog.records] == [
+        "the step runs without a CUDA graph: cannot be done while a stream is captured"
+    ]
+
+
+def test_torch_says_nothing_of_its_debug_mode(monkeypatch):
+    """Its warning that the mode is a prototype would reach users who never asked for it."""
+    message = "Synchronization debug mode is a prototype feature and does not yet detect all synchronizing operations"
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: warnings.warn(message, stacklevel=1))
+    with capture.waits_for_the_device() as found:
+        pass
+    assert found == []
 
 
 def test_where_a_reason_is_known_it_is_said_once(graphs, monkeypatch, caplog):

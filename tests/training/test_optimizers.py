@@ -64,6 +64,34 @@ def test_a_checkpoint_from_elsewhere_brings_no_rate_of_its_own():
     assert rate.item() == 0.05
 
 
+def test_a_checkpoint_from_a_gpu_goes_on_elsewhere():
+    """What was saved as capturable is not on a CPU, and the other way round: torch takes the flag from the file."""
+    ours = parameters(torch.float32)
+    optimizer = adam(ours, learning_rate=0.1, betas=(0.5, 0.999), weight_decay=0.0)
+    step(optimizer, ours, 0)
+    state = copy.deepcopy(optimizer.state_dict())
+    state["param_groups"][0]["capturable"] = True
+    optimizer.load_state_dict(state)
+    set_learning_rate(optimizer, 0.05)
+    assert optimizer.param_groups[0]["capturable"] is False
+    step(optimizer, ours, 1)
+
+
+@pytest.mark.gpu
+def test_a_checkpoint_from_a_cpu_goes_on_captured():
+    on_cpu, on_gpu = (
+        [nn.Parameter(p.detach().to(device)) for p in parameters(torch.float32)] for device in ("cpu", "cuda")
+    )
+    first, second = (adam(given, learning_rate=0.1, betas=(0.5, 0.999), weight_decay=0.0) for given in (on_cpu, on_gpu))
+    step(first, on_cpu, 0)
+    second.load_state_dict(first.state_dict())
+    set_learning_rate(second, 0.05)
+    group = second.param_groups[0]
+    assert group["capturable"] is True
+    assert group["lr"].device.type == "cuda"
+    assert {value.device.type for state in second.state.values() for value in state.values()} == {"cuda"}
+
+
 def test_cosine_is_torchs_schedule():
     optimizer = torch.optim.SGD(parameters(), lr=0.1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50, eta_min=0.001)
