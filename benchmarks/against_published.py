@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from halfnas import Genotype, build_network, build_supernet, load_space
+from halfnas.networks import DiscreteNetwork
 from halfnas.spaces import find_genotype
 
 BOUND = 1e-9  # of the largest entry of each tensor; what float64 itself loses here stays below 1e-11
@@ -163,11 +164,14 @@ def difference(ours: Tensor, theirs: Tensor) -> float:
     return gap / largest
 
 
-def compare(what: str, theirs: nn.Module, ours: nn.Module, operations: list[str], *, seed: int = 0) -> Comparison:
+def compare(
+    what: str, theirs: nn.Module, ours: nn.Module, operations: list[str], *, drop_path: float = 0.0, seed: int = 0
+) -> Comparison:
     """Run both on the same images, from the same weights, and put the differences into a row.
 
     Args:
         operations: the candidates in their published order.
+        drop_path: probability that an output is dropped.
         seed: of the images and of drop path, which draws the same masks in both.
     """
     searched = architecture(theirs) if hasattr(theirs, "alphas_normal") else {}
@@ -182,8 +186,8 @@ def compare(what: str, theirs: nn.Module, ours: nn.Module, operations: list[str]
     images = torch.randn(BATCH_SIZE, 3, IMAGE_SIZE, IMAGE_SIZE)
     labels = torch.arange(BATCH_SIZE)
 
-    their_logits = forward(theirs, images, labels, seed)
-    our_logits = forward(ours, images, labels, seed)
+    their_logits = forward(theirs, images, labels, seed, drop_path)
+    our_logits = forward(ours, images, labels, seed, drop_path)
     row = Comparison(what)
     row.logits = max(difference(a, b) for a, b in zip(our_logits, their_logits, strict=True))
 
@@ -202,11 +206,22 @@ def compare(what: str, theirs: nn.Module, ours: nn.Module, operations: list[str]
     return row
 
 
-def forward(network: nn.Module, images: Tensor, labels: Tensor, seed: int) -> list[Tensor]:
+def published_drop_path(num_paths: int, num_images: int, probability: float) -> Tensor | None:
+    """Factors of all paths, drawn one path after the other, as the published code does while it runs."""
+    if probability == 0:
+        return None
+    kept = [torch.empty(num_images).bernoulli_(1 - probability) for _ in range(num_paths)]
+    return torch.stack(kept) / (1 - probability)
+
+
+def forward(network: nn.Module, images: Tensor, labels: Tensor, seed: int, drop_path: float) -> list[Tensor]:
     """One forward and backward pass in training mode -> the logits, and those of the auxiliary head."""
     torch.manual_seed(seed)
     network.train()
-    outputs = getattr(network, "forward_with_auxiliary", network)(images)
+    if isinstance(network, DiscreteNetwork):
+        outputs = network.forward_with_auxiliary(images, published_drop_path(network.num_paths, len(images), drop_path))
+    else:
+        outputs = network(images)
     logits = list(outputs) if isinstance(outputs, tuple) else [outputs]
     loss = cross_entropy(logits[0], labels)
     for auxiliary in logits[1:]:
@@ -251,10 +266,9 @@ def evaluation_network(
     ours = build_network(
         find_genotype(our_cell), init_channels=channels, num_cells=cells, num_classes=classes, auxiliary=True
     )
-    ours.set_drop_path(drop_path)
     what = f"{cell}, final, C={channels}, {cells} cells, {classes} classes"
     what += f", drop path {drop_path}" if drop_path else ""
-    row = compare(what, theirs, ours, list(published.genotypes.PRIMITIVES))
+    row = compare(what, theirs, ours, list(published.genotypes.PRIMITIVES), drop_path=drop_path)
     row.cells, row.same_cells = 1, int(ours.genotype == as_genotype(genotype))
     return row
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +17,7 @@ from halfnas.pruning import Pruner
 from halfnas.schema import check
 from halfnas.signatures import check_arguments
 from halfnas.spaces import Genotype, Mask, SearchSpace, check_ratio, find_genotype
+from halfnas.training import check_cuda_graphs
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ def make_plan(cfg: DictConfig) -> Plan:
     supernet: Any = OmegaConf.to_container(cfg.supernet, resolve=True)
     problems += check_arguments({"_target_": "halfnas.networks.build_supernet", **supernet}, "supernet")
     _check_supernet(supernet, problems)
+    problems.attempt("cuda_graphs", lambda: _check_cuda_graphs(cfg))
 
     stages = _stages(cfg)
     if "prune" in stages:
@@ -109,6 +112,16 @@ def _check_supernet(supernet: dict[str, Any], problems: _Problems) -> None:
     problems.attempt("supernet.recompute", lambda: check_recompute(recompute))
     if engine in ENGINES:
         problems.attempt("supernet.compile", lambda: check_compile(compile, engine))
+
+
+def _check_cuda_graphs(cfg: DictConfig) -> None:
+    check_cuda_graphs(cfg.cuda_graphs)
+    if cfg.cuda_graphs is not True:
+        return
+    if not torch.cuda.is_available():
+        raise ValueError("`cuda_graphs=true` needs a CUDA device, and there is none here; use auto")
+    if cfg.trainer.get("detect_anomaly"):
+        raise ValueError("`cuda_graphs=true` does not go with `trainer.detect_anomaly=true`; use auto")
 
 
 def _stages(cfg: DictConfig) -> tuple[str, ...]:

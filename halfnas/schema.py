@@ -23,6 +23,7 @@ class Config:
     mask: str | None = None
     genotype: str | None = None
     name: str | None = None
+    cuda_graphs: Any = "auto"  # checked where the steps are
     optimized_metric: str = "search/val_acc"
     optimized_budget: float | None = None
     budget_metric: str = "search/step_activations_mib"
@@ -116,7 +117,7 @@ RULES = (
     _fraction("evaluation.label_smoothing", "0 switches it off"),
     _fraction("evaluation.holdout_fraction", "share of the training images held out; 0 trains on all of them"),
     _at_least("evaluation.cutout_length", 0, "pixels; 0 switches it off"),
-    _at_least("dataset.num_workers", 0, "processes that load images; 0 loads in the main one"),
+    _at_least("dataset.num_workers", 0, "processes that decode images; 0 decodes in the main one"),
 )
 
 
@@ -130,6 +131,12 @@ def check(cfg: DictConfig) -> tuple[list[str], list[str]]:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and not rule.holds(value):
             errors.append(f"`{rule.setting}` {rule.text}; got {value}")
 
+    precision = OmegaConf.select(cfg, "trainer.precision")
+    if str(precision) in ("16", "16-mixed", "16-true"):
+        errors.append(
+            f"`trainer.precision={precision}` is not supported: float16 overflows unless losses are scaled, which "
+            "steps of halfnas do not do; use bf16-mixed, which needs no scaling"
+        )
     betas = cfg.searcher.get("architecture_betas")
     if OmegaConf.is_list(betas) and len(betas) != 2:
         errors.append(f"`searcher.architecture_betas` must be two numbers, e.g. [0.5, 0.999]; got {list(betas)}")

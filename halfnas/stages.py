@@ -138,12 +138,15 @@ class _Run:
     def search(self, mask: Mask) -> Genotype:
         start = self._begin("search")
         supernet = OmegaConf.to_container(self.cfg.supernet)
-        module = instantiate(self.cfg.searcher, self.plan.space, mask, supernet, _convert_="all")
+        module = instantiate(
+            self.cfg.searcher, self.plan.space, mask, supernet, cuda_graphs=self.cfg.cuda_graphs, _convert_="all"
+        )
         data = SearchData(
             self.plan.dataset,
             batch_size=module.batch_size,
             seed=self.cfg.seed,
             train_fraction=module.train_fraction,
+            warmup_epochs=module.warmup_epochs,
         )
         metrics = self._fit(module, data)
         genotype = module.genotype
@@ -162,7 +165,15 @@ class _Run:
     def evaluate(self, genotype: Genotype) -> None:
         start = self._begin("evaluate")
         image_size = self.plan.dataset.image_size
-        module = instantiate(self.cfg.evaluation, self.plan.evaluation_space, genotype, image_size, _convert_="all")
+        module = instantiate(
+            self.cfg.evaluation,
+            self.plan.evaluation_space,
+            genotype,
+            image_size,
+            seed=self.cfg.seed,
+            cuda_graphs=self.cfg.cuda_graphs,
+            _convert_="all",
+        )
         data = EvaluationData(
             self.plan.dataset,
             batch_size=module.batch_size,
@@ -216,7 +227,7 @@ class _Run:
 
 def _check_images(plan: Plan) -> None:
     """Raise ConfigError where a score would need more images than there are."""
-    pruner, images = plan.pruner, len(plan.dataset.train(augment=False))
+    pruner, images = plan.pruner, len(plan.dataset.train())  # type: ignore[arg-type]
     size = pruner.batch_size * pruner.num_batches
     if "prune" in plan.stages and images < size:
         raise ConfigError(
@@ -240,7 +251,6 @@ def _quiet_lightning() -> None:
     """Leave out Lightning's hints; its warnings and errors are shown."""
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")  # one file a stage
     warnings.filterwarnings("ignore", message=".*(LeafSpec|treespec).*")
     warnings.filterwarnings("ignore", message=".*number of training batches.*is smaller than the logging interval.*")

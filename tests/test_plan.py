@@ -107,6 +107,7 @@ def test_ratio_is_not_needed_where_nothing_is_pruned(settings):
             ["images of 2x2 are too small", "at least 4x4", "use a dataset with larger images"],
         ),
         ("dataset=fake dataset.num_classes=0", ["`dataset.num_classes` must be at least 1, got 0"]),
+        ("dataset.on_device=gpu", ["`dataset.on_device` must be auto, true or false, got 'gpu'"]),
         ("dataset.num_workers=-1", ["`dataset.num_workers` must be at least 0", "got -1"]),
         ("supernet.engine=warp", ["`supernet.engine`", "must be one of plain, fused", "got 'warp'"]),
         ("supernet.recompute=all", ["`supernet.recompute`", "must be one of none, nodes, cells", "got 'all'"]),
@@ -116,12 +117,31 @@ def test_ratio_is_not_needed_where_nothing_is_pruned(settings):
         ("stage=search", ["`stage=search` needs a mask", "mask=PATH", "pruner=none"]),
         ("stage=evaluate", ["`stage=evaluate` needs a genotype", "genotype=PATH", "published"]),
         ("seed=-1", ["`seed` must be at least 0", "got -1"]),
+        ("cuda_graphs=yes", ["`cuda_graphs` must be auto, true or false, got 'yes'"]),
+        ("cuda_graphs=1", ["`cuda_graphs` must be auto, true or false, got 1"]),
+        ("trainer.precision=16-mixed", ["`trainer.precision=16-mixed` is not supported", "use bf16-mixed"]),
+        ("trainer.precision=16", ["`trainer.precision=16` is not supported", "use bf16-mixed"]),
+        ("searcher.relaxation._target_=halfnas.search.Hard", ["`searcher.relaxation._target_`", "cannot be imported"]),
+        ("evaluation.channels_last=maybe", ["`evaluation.channels_last` must be true or false, got 'maybe'"]),
     ],
 )
 def test_bad_settings(problems, overrides, words):
     [problem] = problems(*overrides.split())
 
     assert [word for word in words if word not in problem] == []
+
+
+@pytest.mark.parametrize(
+    ("available", "overrides", "words"),
+    [
+        (False, (), "`cuda_graphs=true` needs a CUDA device, and there is none here; use auto"),
+        (True, ("trainer.detect_anomaly=true",), "does not go with `trainer.detect_anomaly=true`; use auto"),
+    ],
+)
+def test_captured_steps_that_cannot_be(problems, monkeypatch, available, overrides, words):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: available)
+    [problem] = problems("cuda_graphs=true", *overrides)
+    assert words in problem
 
 
 def test_all_problems_are_shown_at_once_and_each_once(problems):

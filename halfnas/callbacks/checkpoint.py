@@ -1,33 +1,31 @@
 """The state of each stage after its last finished epoch."""
 
-from typing import Any
+import os
+from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint
 
 
-class StageCheckpoint(ModelCheckpoint):
+class StageCheckpoint(Checkpoint):
     """Keeps one file a stage, `<dirpath>/<stage>.ckpt`. Reads `stage` of the module; a stage without weights has none.
+
+    Not Lightning's ModelCheckpoint, which skips an epoch in which none of its own optimisers has stepped; those of
+    halfnas belong to plain torch.
 
     Args:
         dirpath: the folder.
     """
 
     def __init__(self, dirpath: str) -> None:
-        super().__init__(
-            dirpath=dirpath, save_top_k=1, monitor=None, save_on_train_epoch_end=True, enable_version_counter=False
-        )
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Name the file after the stage."""
-        self.filename = str(pl_module.stage)
-        self._has_weights = any(True for _ in pl_module.parameters())
-        super().setup(trainer, pl_module, stage)
+        self._dirpath = Path(dirpath)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, unless there is nothing to save."""
-        if self._has_weights:
-            super().on_train_epoch_end(trainer, pl_module)
-
-    def _should_save_on_train_epoch_end(self, trainer: Trainer) -> Any:
-        return self._has_weights
+        """Write the file beside its place, then rename it: the last good one is never lost."""
+        if next(pl_module.parameters(), None) is None:
+            return
+        path = self._dirpath / f"{pl_module.stage}.ckpt"
+        beside = path.with_suffix(".tmp")
+        trainer.save_checkpoint(beside)  # in every process: the first one writes
+        if trainer.is_global_zero:
+            os.replace(beside, path)

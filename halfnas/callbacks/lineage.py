@@ -89,7 +89,7 @@ class Lineage:
 
 def describe(dataset: ImageDataset) -> dict[str, Any]:
     """What tells a dataset from another: sizes, and a fingerprint of images spread over both sets."""
-    train, test = dataset.train(augment=False).images, dataset.test().images
+    train, test = dataset.train(), dataset.test()
     fingerprint = hashlib.sha256()
     for images in (train, test):
         size = len(images)  # type: ignore[arg-type]

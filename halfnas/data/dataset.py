@@ -2,15 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset, Subset
-from torchvision.transforms import v2
+from torch.utils.data import Dataset, Subset, TensorDataset
 
-from halfnas.data.cutout import Cutout
-
-Sample = tuple[Tensor, int]
+from halfnas.data.augmentation import Augmentation, Normalization
+from halfnas.data.images import OnDevice
 
 
 class ImageDataset(ABC):
@@ -24,9 +22,13 @@ class ImageDataset(ABC):
         num_classes: labels are 0 ... num_classes - 1.
         in_channels: C.
         image_size: height and width in pixels.
+        published_order: whether a search splits the training set where it was published to be split, at an index;
+            others are split by class, as they may be sorted.
         mean: mean of each channel over the training set, of pixels scaled to [0, 1].
         std: standard deviation of each channel, likewise.
-        num_workers: processes that load a set's batches; 0 loads them in the training process.
+        num_workers: processes that decode images which are not held in memory; 0 decodes in the training process.
+        on_device: whether images that are held in memory lie on the device of the training; "auto" if they take little
+            of its memory. It changes speed, never a number.
         max_train_images: only the first that many training images, for quick runs; None for all.
     """
 
@@ -34,6 +36,7 @@ class ImageDataset(ABC):
     num_classes: int
     in_channels: int
     image_size: int
+    published_order: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class ImageDataset(ABC):
         crop_padding: int,
         flip: bool,
         num_workers: int,
+        on_device: OnDevice = "auto",
         max_train_images: int | None = None,
     ) -> None:
         """Check the numbers; nothing is read yet.
@@ -50,6 +54,9 @@ class ImageDataset(ABC):
         Args:
             crop_padding: augment with a random crop of the image padded by that many pixels on each side; 0 for none.
             flip: augment with a horizontal flip, of half the images on average.
+
+        Raises:
+            ValueError: a setting cannot be; the message names it, as dataset.<setting>.
         """
         for setting, values in (("mean", mean), ("std", std)):
             if len(values) != self.in_channels:
@@ -66,11 +73,16 @@ class ImageDataset(ABC):
             raise ValueError(
                 f"`dataset.max_train_images` must be at least 2 (batch norm), got {max_train_images}; null is all"
             )
+        if not isinstance(on_device, bool) and on_device != "auto":
+            raise ValueError(
+                f"`dataset.on_device` must be auto, true or false, got {on_device!r}; auto is a good choice"
+            )
         self.mean = tuple(mean)
         self.std = tuple(std)
         self.crop_padding = crop_padding
         self.flip = flip
         self.num_workers = num_workers
+        self.on_device = on_device
         self.max_train_images = max_train_images
         self._loaded: dict[bool, Dataset] = {}
 
@@ -78,70 +90,52 @@ class ImageDataset(ABC):
         """Make sure that the images are there, downloading them if need be; called before anything is trained.
 
         Raises:
-            ValueError: they are not there and cannot be had.
+            ValueError: they are not there and cannot be had, or `on_device` asks for what they are not made for.
         """
         self._images(train=True)
 
     @abstractmethod
     def _raw(self, *, train: bool) -> Dataset:
-        """(image, label) pairs; images [C, H, W], uint8 or floating point in [0, 1]. It must have a length."""
+        """(image, label) pairs; images [C, H, W], uint8 or floating point in [0, 1]. It must have a length.
 
-    def train(self, *, augment: bool, cutout_length: int = 0) -> "NormalizedImages":
-        """The training set: (float32 normalised image [C, H, W], label).
+        A TensorDataset of (images [N, C, H, W], labels [N]) is held in memory, on the device of the training if it
+        fits, and is augmented there. Images of any other map-style dataset are decoded by `num_workers` processes;
+        its labels are taken from an attribute `targets` where it has one.
+        """
 
-        Crops, flips and squares are drawn anew at each access, from torch's global generator.
+    def train(self) -> Dataset:
+        """The raw training set: (image, label) pairs as `_raw` gives them, the first `max_train_images` of them."""
+        images = self._images(train=True)
+        if self.max_train_images is None:
+            return images
+        if isinstance(images, TensorDataset):
+            return TensorDataset(*(tensor[: self.max_train_images] for tensor in images.tensors))
+        return Subset(images, range(min(self.max_train_images, len(images))))  # type: ignore[arg-type]
+
+    def test(self) -> Dataset:
+        """The raw test set."""
+        return self._images(train=False)
+
+    def augmentation(self, cutout_length: int = 0) -> Augmentation:
+        """What happens to training images at random.
 
         Args:
-            augment: with the random crop and flip of this dataset.
-            cutout_length: side in pixels of the erased square (see `Cutout`); 0 for none.
+            cutout_length: side in pixels of the erased square; 0 for none.
         """
-        images = self._images(train=True)
-        if self.max_train_images is not None:
-            num_images = min(self.max_train_images, len(images))  # type: ignore[arg-type]
-            images = Subset(images, range(num_images))
-        return NormalizedImages(
-            images,
-            augmentation=self._augmentation() if augment else nn.Identity(),
-            normalization=self._normalization(),
-            cutout=Cutout(cutout_length) if cutout_length else nn.Identity(),
-        )
+        return Augmentation(crop_padding=self.crop_padding, flip=self.flip, cutout_length=cutout_length)
 
-    def test(self) -> "NormalizedImages":
-        """The test set, not augmented."""
-        return NormalizedImages(self._images(train=False), nn.Identity(), self._normalization(), nn.Identity())
+    def normalization(self, device: torch.device) -> Normalization:
+        """What happens to every image, on that device."""
+        return Normalization(self.mean, self.std, device)
 
     def _images(self, *, train: bool) -> Dataset:
         """The raw images, read once."""
         if train not in self._loaded:
-            self._loaded[train] = self._raw(train=train)
+            images = self._raw(train=train)
+            if self.on_device is True and not isinstance(images, TensorDataset):
+                raise ValueError(
+                    f"`dataset.on_device` must be auto or false for {self.name}, whose images are decoded batch by "
+                    "batch, got True; raise `dataset.num_workers` to decode them faster"
+                )
+            self._loaded[train] = images
         return self._loaded[train]
-
-    def _augmentation(self) -> nn.Module:
-        crop = [v2.RandomCrop(self.image_size, padding=self.crop_padding)] if self.crop_padding else []
-        flip = [v2.RandomHorizontalFlip()] if self.flip else []
-        return nn.Sequential(*crop, *flip)
-
-    def _normalization(self) -> nn.Module:
-        return nn.Sequential(v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(self.mean), list(self.std)))
-
-
-class NormalizedImages(Dataset[Sample]):
-    """Raw images made ready for a network: augmented, normalised, cut out, in DARTS' order."""
-
-    def __init__(self, images: Dataset, augmentation: nn.Module, normalization: nn.Module, cutout: nn.Module) -> None:
-        self.images = images
-        self.augmentation = augmentation
-        self.normalization = normalization
-        self.cutout = cutout
-
-    def __len__(self) -> int:
-        return len(self.images)  # type: ignore[arg-type]
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: list[int]) -> list[Sample]:
-        """A batch at a time, as DataLoader asks where it can: normalising all its images at once saves a third."""
-        images, labels = zip(*(self.images[index] for index in indices), strict=True)
-        batch = self.normalization(torch.stack([self.augmentation(image) for image in images]))
-        return [(self.cutout(image), int(label)) for image, label in zip(batch, labels, strict=True)]

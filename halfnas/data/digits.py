@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import Dataset, TensorDataset
 
 from halfnas.data.dataset import ImageDataset
+from halfnas.data.images import OnDevice
 
 
 class Digits(ImageDataset):
@@ -29,6 +30,7 @@ class Digits(ImageDataset):
         num_workers: int,
         test_fraction: float,
         split_seed: int,
+        on_device: OnDevice = "auto",
         max_train_images: int | None = None,
     ) -> None:
         """Args: test_fraction of each class is the test set, drawn with split_seed whatever the seed of the run."""
@@ -38,6 +40,7 @@ class Digits(ImageDataset):
             crop_padding=crop_padding,
             flip=flip,
             num_workers=num_workers,
+            on_device=on_device,
             max_train_images=max_train_images,
         )
         if not 0 < test_fraction < 1:

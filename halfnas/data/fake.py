@@ -4,10 +4,10 @@ import math
 import random
 
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, TensorDataset
 
 from halfnas.data.dataset import ImageDataset
+from halfnas.data.images import OnDevice
 
 
 class Fake(ImageDataset):
@@ -30,6 +30,7 @@ class Fake(ImageDataset):
         crop_padding: int,
         flip: bool,
         num_workers: int,
+        on_device: OnDevice = "auto",
         max_train_images: int | None = None,
     ) -> None:
         sizes = {
@@ -52,6 +53,7 @@ class Fake(ImageDataset):
             crop_padding=crop_padding,
             flip=flip,
             num_workers=num_workers,
+            on_device=on_device,
             max_train_images=max_train_images,
         )
         self.num_train = num_train
@@ -61,22 +63,9 @@ class Fake(ImageDataset):
     def _raw(self, *, train: bool) -> Dataset:
         # Test images follow the training images in one sequence: none is in both.
         numbers = range(self.num_train) if train else range(self.num_train, self.num_train + self.num_test)
-        return _Noise(numbers, (self.in_channels, self.image_size, self.image_size), self.num_classes, self.seed)
-
-
-class _Noise(Dataset[tuple[Tensor, int]]):
-    def __init__(self, numbers: range, shape: tuple[int, int, int], num_classes: int, seed: int) -> None:
-        self.numbers = numbers
-        self.shape = shape
-        self.num_classes = num_classes
         # Scattered, or the images of seed 1 would be those of seed 0, shifted by one.
-        self.first_seed = random.Random(seed).getrandbits(32)
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        number = self.numbers[index]
-        generator = torch.Generator().manual_seed(self.first_seed + number)
-        image = torch.randint(256, self.shape, dtype=torch.uint8, generator=generator)
-        return image, number % self.num_classes
+        first_seed = random.Random(self.seed).getrandbits(32)
+        images = torch.empty((len(numbers), self.in_channels, self.image_size, self.image_size), dtype=torch.uint8)
+        for image, number in zip(images, numbers, strict=True):
+            image.random_(256, generator=torch.Generator().manual_seed(first_seed + number))
+        return TensorDataset(images, torch.tensor(numbers) % self.num_classes)

@@ -1,23 +1,17 @@
-"""What each stage reads: batches of (images [B, C, H, W], labels [B]).
+"""What each stage reads: batches of (images float32 [B, C, H, W], labels int64 [B]) on the device of the training."""
 
-The order of a training set depends on the seed and the epoch alone: Lightning calls `set_epoch` of each sampler. Crops,
-flips and squares come from torch's global generator, which `lightning.seed_everything` seeds.
-"""
-
-import itertools
-import random
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, RandomSampler, Subset
+from torch.utils.data import TensorDataset
 
+from halfnas.data.batches import InOrder, Pairs, Sampled, Shuffled
 from halfnas.data.dataset import ImageDataset
-from halfnas.data.split import holdout, two_halves
-
-Batch = tuple[Tensor, Tensor]
+from halfnas.data.images import RawImages, open_images
+from halfnas.data.split import class_labels, holdout, two_halves, two_halves_by_class
 
 
 class _ImageData(LightningDataModule):
@@ -32,67 +26,96 @@ class _ImageData(LightningDataModule):
         self.dataset = dataset
         self.batch_size = batch_size
         self.seed = seed
+        self._open: dict[bool, RawImages] = {}
 
     def prepare_data(self) -> None:
         """Download or check the images, in one process."""
         self.dataset.prepare()
 
-    def _shuffled(self, images: Dataset, *, stream: int = 0) -> DataLoader:
-        """Batches in an order drawn anew each epoch; sets with different streams are shuffled independently.
+    @property
+    def _device(self) -> torch.device:
+        """Of the training; the CPU where there is no trainer."""
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
-        The last batch may be smaller, as in DARTS, but never of one image, on which batch norm cannot train.
-        """
-        sampler: DistributedSampler = DistributedSampler(
-            images,
-            num_replicas=self.trainer.world_size if self.trainer else 1,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            shuffle=True,
-            # The sampler adds the epoch to its seed: scattered first, or epoch 1 of seed 0 would be epoch 0 of seed 1.
-            seed=random.Random(f"{self.seed} {stream}").getrandbits(32),
-        )
-        drop_last = len(sampler) % self.batch_size == 1
-        loader = self._loader(images, sampler=sampler, drop_last=drop_last)
-        if len(loader) == 0:
-            raise ValueError(
-                f"{len(sampler)} training images do not make a batch of {self.batch_size}; "
-                "raise `dataset.max_train_images` or lower `batch_size`"
+    @property
+    def _processes(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"num_replicas": 1, "rank": 0}
+        return {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
+
+    def _images(self, *, train: bool) -> RawImages:
+        """The images of one loader; tensors are shared by all loaders, processes that decode are not."""
+        images = self._open.get(train)
+        if images is None or images.device != self._device:
+            raw = self.dataset.train() if train else self.dataset.test()
+            images = open_images(
+                raw,
+                device=self._device,
+                on_device=self.dataset.on_device,
+                num_workers=self.dataset.num_workers,
             )
-        return loader
+            if isinstance(raw, TensorDataset):
+                self._open[train] = images
+        return images
 
-    def _loader(self, images: Dataset, **settings: Any) -> DataLoader:
-        num_workers = self.dataset.num_workers
-        return DataLoader(
-            images,
+    def _shuffled(self, indices: Tensor, stream: str, *, cutout_length: int = 0) -> Shuffled:
+        return Shuffled(
+            self._images(train=True),
+            self.dataset.normalization(self._device),
+            self.dataset.augmentation(cutout_length),
+            indices,
+            image_size=self.dataset.image_size,
             batch_size=self.batch_size,
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            **settings,
+            seed=self.seed,
+            stream=stream,
+            **self._processes,
+        )
+
+    def _in_order(self, indices: Tensor | None = None, *, train: bool) -> InOrder:
+        """Those images, or all, as they are."""
+        images = self._images(train=train)
+        return InOrder(
+            images,
+            self.dataset.normalization(self._device),
+            torch.arange(len(images)) if indices is None else indices,
+            batch_size=self.batch_size,
+            **self._processes,
         )
 
 
 class PruningData(_ImageData):
-    """Batches to score candidates on: augmented training images, none smaller than `batch_size`.
+    """Batches to score candidates on: batch n is the sample of repeat n, `batch_size` distinct augmented images.
 
     Args:
-        num_batches: an epoch has that many, as many passes over the images as it takes.
+        num_batches: an epoch has that many.
     """
 
     def __init__(self, dataset: ImageDataset, *, batch_size: int, num_batches: int, seed: int) -> None:
         super().__init__(dataset, batch_size=batch_size, seed=seed)
         self.num_batches = num_batches
 
-    def train_dataloader(self) -> DataLoader:
-        """Every epoch goes on where the random numbers of the one before ended."""
-        images = self.dataset.train(augment=True)
+    def train_dataloader(self) -> Sampled:
+        """The same batches in every process, as each makes the whole mask.
+
+        Raises:
+            ValueError: there are fewer images than a batch has.
+        """
+        images = self._images(train=True)
         if len(images) < self.batch_size:  # a score that compares an image with itself says nothing
             raise ValueError(
                 f"{len(images)} training images are fewer than the {self.batch_size} of a score; raise "
                 "`dataset.max_train_images` or lower `pruner.batch_size`"
             )
-        generator = torch.Generator().manual_seed(self.seed)
-        sampler = RandomSampler(images, num_samples=self.num_batches * self.batch_size, generator=generator)
-        return self._loader(images, sampler=sampler)
+        return Sampled(
+            images,
+            self.dataset.normalization(self._device),
+            self.dataset.augmentation(),
+            image_size=self.dataset.image_size,
+            batch_size=self.batch_size,
+            num_batches=self.num_batches,
+            seed=self.seed,
+            stream="pruning",
+        )
 
 
 class SearchData(_ImageData):
@@ -100,31 +123,48 @@ class SearchData(_ImageData):
 
     Args:
         train_fraction: the part of the images that trains the weights; 0.5 as in DARTS.
+        warmup_epochs: epochs in which only weights are trained, and the second part is not read.
     """
 
-    def __init__(self, dataset: ImageDataset, *, batch_size: int, seed: int, train_fraction: float = 0.5) -> None:
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        *,
+        batch_size: int,
+        seed: int,
+        train_fraction: float = 0.5,
+        warmup_epochs: int = 0,
+    ) -> None:
         super().__init__(dataset, batch_size=batch_size, seed=seed)
         self.train_fraction = train_fraction
+        self.warmup_epochs = warmup_epochs
 
-    def train_dataloader(self) -> DataLoader:
-        """The first part, augmented, for the weights."""
-        return self._shuffled(self._part(0, augment=True))
+    def train_dataloader(self) -> Pairs:
+        """Pairs of a batch of the first part and a batch of the second one, both augmented as in quark0/darts.
 
-    def architecture_dataloader(self) -> DataLoader:
-        """The second part, augmented as in quark0/darts; go through it with `endless`."""
-        return self._shuffled(self._part(1, augment=True), stream=1)
+        The second is None during the warm-up.
+        """
+        first, second = self._halves
+        return Pairs(
+            self._shuffled(first, "weights"),
+            self._shuffled(second, "architecture"),
+            warmup_epochs=self.warmup_epochs,
+        )
 
-    def architecture_batches(self) -> Iterator[Batch]:
-        """Batches of the second part for ever; nothing is read before the first one is asked for."""
-        return endless(self.architecture_dataloader())
-
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> InOrder:
         """The second part as it is, in order."""
-        return self._loader(self._part(1, augment=False))
+        return self._in_order(self._halves[1], train=True)
 
-    def _part(self, part: int, *, augment: bool) -> Dataset:
-        images = self.dataset.train(augment=augment)
-        return Subset(images, two_halves(len(images), self.train_fraction)[part])
+    @cached_property
+    def _halves(self) -> tuple[Tensor, Tensor]:
+        images = self.dataset.train()
+        halves: tuple[Sequence[int], Sequence[int]]
+        if self.dataset.published_order:
+            halves = two_halves(len(images), self.train_fraction)  # type: ignore[arg-type]
+        else:
+            halves = two_halves_by_class(class_labels(images), self.train_fraction)
+        first, second = (torch.tensor(list(half)) for half in halves)
+        return first, second
 
 
 class EvaluationData(_ImageData):
@@ -143,29 +183,25 @@ class EvaluationData(_ImageData):
         self.cutout_length = cutout_length
         self.holdout_fraction = holdout_fraction
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> Shuffled:
         """Augmented training images with cutout, without those held out."""
-        images = self.dataset.train(augment=True, cutout_length=self.cutout_length)
-        if self.holdout_fraction == 0:
-            return self._shuffled(images)
-        return self._shuffled(Subset(images, holdout(len(images), self.holdout_fraction, self.seed)[0]))
+        return self._shuffled(self._parts[0], "weights", cutout_length=self.cutout_length)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> InOrder:
         """The images held out, as they are; the test set if there are none."""
         if self.holdout_fraction == 0:
             return self.test_dataloader()
-        images = self.dataset.train(augment=False)
-        return self._loader(Subset(images, holdout(len(images), self.holdout_fraction, self.seed)[1]))
+        return self._in_order(self._parts[1], train=True)
 
-    def test_dataloader(self) -> DataLoader:
+    def test_dataloader(self) -> InOrder:
         """The test set, in order."""
-        return self._loader(self.dataset.test())
+        return self._in_order(train=False)
 
-
-def endless(loader: DataLoader) -> Iterator[Batch]:
-    """Batches for ever, in a new order at each pass; nothing is loaded before the first `next`."""
-    assert len(loader) > 0, "an empty loader never yields"
-    for number in itertools.count():
-        if isinstance(loader.sampler, DistributedSampler):
-            loader.sampler.set_epoch(number)
-        yield from loader
+    @cached_property
+    def _parts(self) -> tuple[Tensor, Tensor]:
+        """Images to train on, and those held out."""
+        n = len(self.dataset.train())  # type: ignore[arg-type]
+        if self.holdout_fraction == 0:
+            return torch.arange(n), torch.arange(0)
+        train, held_out = (torch.tensor(part) for part in holdout(n, self.holdout_fraction, self.seed))
+        return train, held_out

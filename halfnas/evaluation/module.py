@@ -1,10 +1,7 @@
-"""Training the chosen network from scratch, as a LightningModule.
-
-Source: quark0/darts, cnn/train.py.
-"""
+"""Training the chosen network from scratch as a LightningModule: it drives `TrainingStep`, and logs once an epoch."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -12,8 +9,11 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from halfnas.evaluation.cost import count_macs
+from halfnas.evaluation.drop_path import drop_path_factors
+from halfnas.evaluation.step import TrainingLoss, TrainingStep
 from halfnas.networks import DiscreteNetwork
 from halfnas.spaces import Genotype, SearchSpace
+from halfnas.training import Replay, cosine, generator, set_learning_rate, sgd
 
 
 class Evaluation(LightningModule):
@@ -31,10 +31,14 @@ class Evaluation(LightningModule):
         label_smoothing: of the training loss.
         cutout_length: side of the square erased from training images in pixels, 0 for none; used where data is loaded.
         holdout_fraction: share of the training images held out for `evaluate/val_acc`; 0 trains on all of them.
+        channels_last: how the network's maps lie in memory; the same numbers up to rounding, faster on many devices.
+        seed: of drop path.
+        cuda_graphs: whether steps are captured, see `halfnas.training.Replay`.
 
     Attributes:
         stage: prefix of the metrics.
         network: what is trained.
+        step: what a training step does, once the optimiser is made.
         figures: parameters and multiply-accumulates of the deployed network, for metrics.json.
     """
 
@@ -60,80 +64,94 @@ class Evaluation(LightningModule):
         label_smoothing: float,
         cutout_length: int,
         holdout_fraction: float,
+        channels_last: bool = False,
+        seed: int = 0,
+        cuda_graphs: str | bool = "auto",
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.network = DiscreteNetwork(space, genotype, auxiliary=auxiliary)
+        self._loss = TrainingLoss(self.network, label_smoothing=label_smoothing, auxiliary_weight=auxiliary_weight)
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.gradient_clip = gradient_clip
-        self.auxiliary_weight = auxiliary_weight
         self.drop_path = drop_path
-        self.label_smoothing = label_smoothing
         self.cutout_length = cutout_length
         self.holdout_fraction = holdout_fraction
+        self.seed = seed
+        self.cuda_graphs = cuda_graphs
+        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.figures = {
             "evaluate/params": self.network.num_parameters(),
             "evaluate/macs": count_macs(self.network, (space.in_channels, image_size, image_size)),
         }
         # Without a holdout the curve over epochs is that of the test set: shown, never used to choose anything.
         self._validated_on = "val" if holdout_fraction > 0 else "test"
-        self.train_acc = MulticlassAccuracy(space.num_classes, average="micro")
-        self.val_acc = MulticlassAccuracy(space.num_classes, average="micro")
-        self.test_acc = MulticlassAccuracy(space.num_classes, average="micro")
+        # Without a check of their arguments, which would wait for the device.
+        self.val_acc = MulticlassAccuracy(space.num_classes, average="micro", validate_args=False)
+        self.test_acc = MulticlassAccuracy(space.num_classes, average="micro", validate_args=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, C, H, W] -> logits [B, num_classes]."""
-        return self.network(images)
+        return self.network(images.contiguous(memory_format=self._memory_format))
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The training loss; also what the memory of a step is measured on."""
-        return self._loss_and_logits(images, labels)[0]
+        """The training loss, with no path dropped yet; also what the memory of a step is measured on."""
+        drop_path = images.new_ones(self.network.num_paths, len(images)) if self.drop_path > 0 else None
+        return self._loss(images.contiguous(memory_format=self._memory_format), labels, drop_path)[0]
 
-    def _loss_and_logits(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits, auxiliary_logits = self.network.forward_with_auxiliary(images)
-        loss = nn.functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        if auxiliary_logits is not None:
-            auxiliary_loss = nn.functional.cross_entropy(auxiliary_logits, labels, label_smoothing=self.label_smoothing)
-            loss = loss + self.auxiliary_weight * auxiliary_loss
-        return loss, logits
-
-    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[Any]]:
+    def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD with a cosine to 0 over the epochs."""
-        optimizer = torch.optim.SGD(
-            self.network.parameters(), lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
+        self.network.to(memory_format=self._memory_format)
+        optimizer = sgd(
+            self.network.parameters(),
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
         )
-        return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=self.epochs)]
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip the norm of the gradient, whatever the trainer's settings: one trainer serves all stages."""
-        self.clip_gradients(optimizer, gradient_clip_val=self.gradient_clip, gradient_clip_algorithm="norm")
+        self.step = TrainingStep(self._loss, optimizer, gradient_clip=self.gradient_clip, backward=self.manual_backward)
+        self._replay = Replay(self.step, cuda_graphs=self.cuda_graphs, name="step of the training")
+        return optimizer
 
     def on_train_epoch_start(self) -> None:
-        """Set this epoch's drop path."""
-        probability = self.drop_path * self.current_epoch / self.epochs
-        self.network.set_drop_path(probability)
-        self._log(1, drop_path=probability, learning_rate=cast(Any, self.optimizers()).param_groups[0]["lr"])
+        """Set this epoch's learning rate and drop path."""
+        rate = cosine(self.current_epoch, self.epochs, self.learning_rate)
+        set_learning_rate(self.step.optimizer, rate)
+        self._log(1, drop_path=self._drop_path_now(), learning_rate=rate)
 
-    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """One step on augmented images."""
         images, labels = batch
-        loss, logits = self._loss_and_logits(images, labels)
-        self.train_acc(logits.detach(), labels)
-        self._log(len(images), train_loss=loss.detach(), train_acc=self.train_acc)
-        return loss
+        images = images.contiguous(memory_format=self._memory_format)
+        self._replay(images, labels, *self._drop_path_factors(len(images), batch_idx))
+
+    def _drop_path_now(self) -> float:
+        return self.drop_path * self.current_epoch / self.epochs
+
+    def _drop_path_factors(self, num_images: int, number: int) -> list[Tensor]:
+        """Those of a batch, [num_paths, B], or nothing where no path is ever dropped."""
+        if self.drop_path == 0:
+            return []
+        draws = generator(self.seed, "drop path", self.current_epoch, number)
+        # Drawn for the images of all processes, so that together they drop what one process would.
+        first, total = self.global_rank * num_images, self.trainer.world_size * num_images
+        factors = drop_path_factors(self.network.num_paths, total, self._drop_path_now(), draws)
+        mine = factors[:, first : first + num_images].contiguous()
+        if self.device.type == "cuda":
+            mine = mine.pin_memory()
+        return [mine.to(self.device, non_blocking=True)]
+
+    def on_train_epoch_end(self) -> None:
+        """Log what the steps of the epoch measured."""
+        self._log(1, **self.step.means.take(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum")))
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Accuracy and loss on the holdout, or where there is none on the test set."""
         images, labels = batch
-        logits = self.network(images)
+        logits = self(images)
         self.val_acc(logits, labels)
         loss = nn.functional.cross_entropy(logits, labels)
         self._log(len(images), **{f"{self._validated_on}_acc": self.val_acc, f"{self._validated_on}_loss": loss})
@@ -141,7 +159,7 @@ class Evaluation(LightningModule):
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Accuracy on the test set after the last epoch."""
         images, labels = batch
-        self.test_acc(self.network(images), labels)
+        self.test_acc(self(images), labels)
         self._log(len(images), test_acc=self.test_acc)
 
     def _log(self, batch_size: int, **values: Any) -> None:

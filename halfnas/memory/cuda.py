@@ -10,6 +10,7 @@ from halfnas.memory.saved import MIB
 def reset_peak_memory(device: torch.device) -> None:
     """Give cached memory back and start the peaks anew, so that a stage does not inherit those of the one before."""
     if device.type == "cuda":
+        torch.cuda.init()  # without a context there are no peaks, and resetting them is an error
         gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from halfnas.networks.macro import MacroNetwork
 from halfnas.spaces import NONE, CellKind, CellPlan, Gene, Genotype, SearchSpace
@@ -17,6 +16,10 @@ class DiscreteCell(nn.Module):
     """A cell with one operation on each chosen edge. Drop path acts on every operation but the identity and `none`.
 
     `none` is a module like the others, so that what stands before it gets a gradient, zero, in every genotype.
+
+    Attributes:
+        paths: for every operation its row in the factors of drop path, None where it is never dropped.
+        num_paths: how many operations can be dropped.
     """
 
     def __init__(
@@ -26,7 +29,8 @@ class DiscreteCell(nn.Module):
         self.output = tuple(output)
         self.preprocess = nn.ModuleList(plan.preprocess)
         self.operations = nn.ModuleList()
-        self.drop_paths = nn.ModuleList()
+        self.paths: list[int | None] = []
+        self.num_paths = 0
         self.sources = [source for _, source in genes]
         self.genes_per_node = [kind.genes_into(node) for node in kind.nodes]
         targets = [node for node in kind.nodes for _ in range(kind.genes_into(node))]
@@ -35,16 +39,25 @@ class DiscreteCell(nn.Module):
             operation = space.operation(name, plan.channels, plan.strides[edge], search=False)
             kept = isinstance(operation, nn.Identity) or name == NONE
             self.operations.append(operation)
-            self.drop_paths.append(nn.Identity() if kept else StochasticDepth(0.0, mode="row"))
+            self.paths.append(None if kept else self.num_paths)
+            self.num_paths += not kept
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor, drop_path: Tensor | None = None) -> Tensor:
+        """The last outputs of the network -> the output of the cell.
+
+        Args:
+            drop_path: what the outputs of operations are multiplied by, [num_paths, B]; None drops none.
+        """
         states = [preprocess(x) for preprocess, x in zip(self.preprocess, inputs, strict=True)]
-        genes = iter(zip(self.operations, self.drop_paths, self.sources, strict=True))
+        genes = iter(zip(self.operations, self.paths, self.sources, strict=True))
         for count in self.genes_per_node:
             node = []
             for _ in range(count):
-                operation, drop_path, source = next(genes)
-                node.append(drop_path(operation(states[source])))
+                operation, path, source = next(genes)
+                output = operation(states[source])
+                if drop_path is not None and path is not None:
+                    output = output * drop_path[path][:, None, None, None].to(output.dtype)
+                node.append(output)
             states.append(sum(node))
         return torch.cat([states[i] for i in self.output], dim=1)
 
@@ -64,30 +77,36 @@ class DiscreteNetwork(MacroNetwork):
         self.genotype = genotype
         self.auxiliary_layer = skeleton.auxiliary_layer
         self.auxiliary_head = skeleton.auxiliary_head
+        self.num_paths = sum(layer.num_paths for layer in self.layers if isinstance(layer, DiscreteCell))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, C, H, W] -> logits [B, num_classes]."""
         return self._run(images, auxiliary=False)[0]
 
-    def forward_with_auxiliary(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits, and those of the auxiliary head, None where there is none."""
-        return self._run(images, auxiliary=True)
+    def forward_with_auxiliary(self, images: Tensor, drop_path: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Logits, and those of the auxiliary head, None where there is none.
 
-    def _run(self, images: Tensor, *, auxiliary: bool) -> tuple[Tensor, Tensor | None]:
+        Args:
+            drop_path: what the outputs of all operations that can be dropped are multiplied by, [num_paths, B]; None
+                drops none.
+        """
+        return self._run(images, auxiliary=True, drop_path=drop_path)
+
+    def _run(self, images: Tensor, *, auxiliary: bool, drop_path: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         auxiliary_logits = None
         states = self.stem(images)
+        first_path = 0
         for index, layer in enumerate(self.layers):
-            inputs = states if self.layer_kinds[index] is not None else states[-1:]
-            states = (*states[1:], layer(*inputs))
+            if isinstance(layer, DiscreteCell):
+                paths = None if drop_path is None else drop_path[first_path : first_path + layer.num_paths]
+                first_path += layer.num_paths
+                output = layer(*states, drop_path=paths)
+            else:
+                output = layer(states[-1])
+            states = (*states[1:], output)
             if auxiliary and self.auxiliary_head is not None and index == self.auxiliary_layer:
                 auxiliary_logits = self.auxiliary_head(states[-1])
         return self.head(states[-1]), auxiliary_logits
-
-    def set_drop_path(self, probability: float) -> None:
-        """Probability with which an operation's output is dropped for a sample, in training mode."""
-        for module in self.modules():
-            if isinstance(module, StochasticDepth):
-                module.p = probability
 
     def num_parameters(self) -> int:
         """Parameters of the network that is deployed: without the auxiliary head."""

@@ -2,5 +2,7 @@
 
 from halfnas.search.module import BilevelSearch
 from halfnas.search.regularizers import BetaDecay, Regularizer, mean_logsumexp
+from halfnas.search.relaxations import Relaxation, Softmax
+from halfnas.search.step import BilevelStep
 
-__all__ = ["BetaDecay", "BilevelSearch", "Regularizer", "mean_logsumexp"]
+__all__ = ["BetaDecay", "BilevelSearch", "BilevelStep", "Regularizer", "Relaxation", "Softmax", "mean_logsumexp"]

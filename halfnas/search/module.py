@@ -1,11 +1,8 @@
-"""Bi-level search of a masked supernet as a LightningModule.
-
-Sources: Liu et al., DARTS, ICLR 2019 (first order); Xu et al., PC-DARTS, ICLR 2020; their public code.
-"""
+"""Bi-level search of a masked supernet as a LightningModule: it drives `BilevelStep`, and logs once an epoch."""
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -17,16 +14,21 @@ from torchmetrics.classification import MulticlassAccuracy
 from halfnas.networks import build_supernet
 from halfnas.rehearsal import random_batch, rehearsal
 from halfnas.search.regularizers import Regularizer
+from halfnas.search.relaxations import Relaxation, Softmax
+from halfnas.search.step import BilevelStep
 from halfnas.spaces import Genotype, Mask, SearchSpace
+from halfnas.training import Replay, adam, cosine, set_learning_rate, sgd
+
+#: Batches of both halves; of the second only once the architecture is trained.
+Pair = tuple[Sequence[Tensor], Sequence[Tensor] | None]
 
 
 class BilevelSearch(LightningModule):
     """Alternates an architecture step on one half of the training images with a weight step on the other.
 
     Every training step takes a batch of each half: first Adam moves alpha (and beta) down the loss of the second half,
-    then SGD moves the weights down the loss of the first. As in the published code both kinds of parameter require a
-    gradient in both steps, so a weight step keeps what the gradient of alpha needs. During the first `warmup_epochs`
-    the architecture is frozen and the second half is not even read.
+    then SGD moves the weights down the loss of the first. During the first `warmup_epochs` the architecture is frozen
+    and the second half is not even read.
 
     Args:
         space, mask: what is searched.
@@ -40,10 +42,13 @@ class BilevelSearch(LightningModule):
         gradient_clip: largest norm of the weights' gradient.
         architecture_learning_rate, architecture_betas, architecture_weight_decay: of Adam.
         regularizer: a term added to the loss of the architecture step.
+        relaxation: how architecture parameters become weights of a mixture; None for the softmax.
+        cuda_graphs: whether steps are captured, see `halfnas.training.Replay`.
 
     Attributes:
         stage: prefix of the metrics.
         supernet: the network that is searched.
+        step: what a training step does, once the optimisers are made.
     """
 
     stage = "search"
@@ -69,6 +74,8 @@ class BilevelSearch(LightningModule):
         architecture_betas: Sequence[float],
         architecture_weight_decay: float,
         regularizer: Regularizer | None = None,
+        relaxation: Relaxation | None = None,
+        cuda_graphs: str | bool = "auto",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -88,9 +95,10 @@ class BilevelSearch(LightningModule):
         self.architecture_betas = (architecture_betas[0], architecture_betas[1])
         self.architecture_weight_decay = architecture_weight_decay
         self.regularizer = regularizer
-        self.train_acc = MulticlassAccuracy(space.num_classes, average="micro")
-        self.val_acc = MulticlassAccuracy(space.num_classes, average="micro")
-        self._architecture_batches: Iterator[Sequence[Tensor]] | None = None
+        self.relaxation = Softmax() if relaxation is None else relaxation
+        self.cuda_graphs = cuda_graphs
+        # Without a check of its arguments, which would wait for the device.
+        self.val_acc = MulticlassAccuracy(space.num_classes, average="micro", validate_args=False)
         self._compile_seconds: float | None = None
 
     @property
@@ -106,24 +114,31 @@ class BilevelSearch(LightningModule):
         """What a weight step minimises; also what the memory of a step is measured on."""
         return nn.functional.cross_entropy(self.supernet(images), labels)
 
-    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[Any]]:
-        """SGD on the weights with a cosine schedule, Adam on the architecture; they share no parameter."""
-        weights = torch.optim.SGD(
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """SGD on the weights, Adam on the architecture; they share no parameter."""
+        weights = sgd(
             self.supernet.weight_parameters(),
-            lr=self.learning_rate,
+            learning_rate=self.learning_rate,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
-        architecture = torch.optim.Adam(
+        architecture = adam(
             self.supernet.architecture_parameters(),
-            lr=self.architecture_learning_rate,
+            learning_rate=self.architecture_learning_rate,
             betas=self.architecture_betas,
             weight_decay=self.architecture_weight_decay,
         )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            weights, T_max=self.epochs, eta_min=self.learning_rate_min
+        self.step = BilevelStep(
+            self.supernet,
+            weights,
+            architecture,
+            gradient_clip=self.gradient_clip,
+            relaxation=self.relaxation,
+            regularizer=self.regularizer,
+            backward=self.manual_backward,
         )
-        return [weights, architecture], [schedule]
+        self._replay = Replay(self.step, cuda_graphs=self.cuda_graphs, name="step of the search")
+        return [weights, architecture]
 
     def on_fit_start(self) -> None:
         """Compile what is to be compiled, on a step that leaves no trace, so that no step of training waits for it."""
@@ -151,44 +166,25 @@ class BilevelSearch(LightningModule):
                 torch.cuda.synchronize(self.device)
         self._compile_seconds = time.perf_counter() - start
 
-    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
-        """One architecture step, once warm, and one weight step."""
-        if self.current_epoch >= self.warmup_epochs:
-            self._architecture_step()
-        images, labels = batch
-        optimizer = self._optimizer(0)
-        optimizer.zero_grad()
-        logits = self.supernet(images)
-        loss = nn.functional.cross_entropy(logits, labels)
-        self.manual_backward(loss)
-        self.clip_gradients(optimizer, gradient_clip_val=self.gradient_clip, gradient_clip_algorithm="norm")
-        optimizer.step()
-        self.train_acc(logits.detach(), labels)
-        self._log(len(images), train_loss=loss.detach(), train_acc=self.train_acc)
-
-    def _architecture_step(self) -> None:
-        if self._architecture_batches is None:
-            self._architecture_batches = cast(Any, self.trainer).datamodule.architecture_batches()
-        batch = self.trainer.strategy.batch_to_device(next(self._architecture_batches), self.device)
-        images, labels = self.trainer.precision_plugin.convert_input(batch)
-        optimizer = self._optimizer(1)
-        optimizer.zero_grad()
-        loss = self.loss(images, labels)
-        self._log(len(images), architecture_loss=loss.detach())
+    def on_train_epoch_start(self) -> None:
+        """Set what changes from epoch to epoch."""
+        rate = cosine(self.current_epoch, self.epochs, self.learning_rate, self.learning_rate_min)
+        set_learning_rate(self.step.weights, rate)
+        set_learning_rate(self.step.architecture, self.architecture_learning_rate)
+        self._log(1, learning_rate=rate, architecture_learning_rate=self.architecture_learning_rate)
         if self.regularizer is not None:
-            term = self.regularizer(self.supernet, self.current_epoch, self.epochs)
-            self._log(len(images), regularizer=term.detach())
-            loss = loss + term
-        self.manual_backward(loss)
-        optimizer.step()
+            self.step.regularizer_weight.fill_(self.regularizer.weight_at(self.current_epoch, self.epochs))
+
+    def training_step(self, batch: Pair, batch_idx: int) -> None:
+        """One architecture step, once warm, and one weight step."""
+        first_half, second_half = batch
+        self._replay(*first_half, *(second_half or ()))
 
     def on_train_epoch_end(self) -> None:
-        """Step the schedule, and log where the architecture stands."""
+        """Log what the steps of the epoch measured, and where the architecture stands."""
+        self._log(1, **self.step.means.take(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum")))
         if self._compile_seconds is not None:
             self._log(1, compile_seconds=self._compile_seconds)
-        self._log(1, learning_rate=self._optimizer(0).param_groups[0]["lr"])
-        self._log(1, architecture_learning_rate=self._optimizer(1).param_groups[0]["lr"])
-        cast(Any, self.lr_schedulers()).step()
         genotype = self.genotype
         for kind, mixing in self.supernet.mixing().items():
             entropy = torch.stack([torch.special.entr(w.detach()).sum() for w in mixing.operations]).mean()
@@ -202,9 +198,6 @@ class BilevelSearch(LightningModule):
         logits = self.supernet(images)
         self.val_acc(logits, labels)
         self._log(len(images), val_loss=nn.functional.cross_entropy(logits, labels), val_acc=self.val_acc)
-
-    def _optimizer(self, index: int) -> Any:
-        return cast(list[Any], self.optimizers())[index]
 
     def _log(self, batch_size: int, **values: Any) -> None:
         for name, value in values.items():

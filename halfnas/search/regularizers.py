@@ -9,10 +9,14 @@ from halfnas.networks import Supernet
 
 
 class Regularizer(Protocol):
-    """A scalar from the supernet's architecture parameters and the progress of the search."""
+    """A scalar from the supernet's architecture parameters, and how much it counts as the search goes on."""
 
-    def __call__(self, supernet: Supernet, epoch: int, epochs: int) -> Tensor:
-        """The term for `epoch` (0-based) of `epochs`."""
+    def weight_at(self, epoch: int, epochs: int) -> float:
+        """The factor of the term in `epoch` (0-based) of `epochs`."""
+        ...
+
+    def __call__(self, supernet: Supernet) -> Tensor:
+        """The term without its factor."""
         ...
 
 
@@ -32,9 +36,13 @@ class BetaDecay:
     def __init__(self, weight: float) -> None:
         self.weight = weight
 
-    def __call__(self, supernet: Supernet, epoch: int, epochs: int) -> Tensor:
-        """The term for `epoch` (0-based) of `epochs`."""
-        return self.weight * epoch / epochs * mean_logsumexp(supernet)
+    def weight_at(self, epoch: int, epochs: int) -> float:
+        """lambda(epoch)."""
+        return self.weight * epoch / epochs
+
+    def __call__(self, supernet: Supernet) -> Tensor:
+        """The term without lambda."""
+        return mean_logsumexp(supernet)
 
 
 def mean_logsumexp(supernet: Supernet) -> Tensor:

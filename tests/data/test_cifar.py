@@ -11,7 +11,7 @@ import pytest
 import torch
 from torchvision import datasets
 
-from halfnas.data import Cifar10
+from halfnas.data import Cifar10, SearchData
 
 FOLDER = "cifar-10-batches-py"
 PIXELS = (np.arange(4 * 3072) % 251).astype(np.uint8).reshape(4, 3072)
@@ -76,13 +76,13 @@ def tree(folder):
 
 def test_files_already_there_are_taken(small, no_network, make_dataset, tmp_path):
     write(tmp_path)
-    dataset = make_dataset("cifar10", tmp_path, mean=[0.0] * 3, std=[1.0] * 3)
+    dataset = make_dataset("cifar10", tmp_path)
     dataset.prepare()
-    image, label = dataset.train(augment=False)[2]
+    image, label = dataset.train()[2]
     assert label == 4
     # The files hold the red plane, then green, then blue, each by rows.
-    expected = torch.from_numpy(PIXELS[2].reshape(3, 32, 32)).float() / 255
-    torch.testing.assert_close(image, expected)
+    assert torch.equal(image, torch.from_numpy(PIXELS[2].reshape(3, 32, 32)))
+    assert dataset.train().tensors[0].is_contiguous(), "as in the files, so that nothing is copied"
     assert [label for _, label in dataset.test()] == [5, 9]
 
 
@@ -93,7 +93,7 @@ def test_downloaded_when_absent(small, network, make_dataset, tmp_path, capfd):
     assert network == ["https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"]
     assert tree(root) == {f"{FOLDER}/{name}": content for name, content in CONTENT.items()}
     assert list(root.iterdir()) == [root / FOLDER]
-    assert len(dataset.train(augment=True)) == 4
+    assert len(dataset.train()) == 4
     assert capfd.readouterr() == ("", "")
     make_dataset("cifar10", root).prepare()
     assert len(network) == 1
@@ -179,26 +179,30 @@ def test_made_without_touching_the_disk(no_network, make_dataset, tmp_path):
 def test_published_files(real_cifar_dir, make_dataset, kind, num_classes):
     dataset = make_dataset(kind, real_cifar_dir)
     dataset.prepare()
-    train, test = dataset.train(augment=True, cutout_length=16), dataset.test()
-    assert (len(train), len(test)) == (50_000, 10_000)
-    image, label = train[0]
-    assert image.shape == (3, 32, 32)
-    assert image.dtype == torch.float32
-    assert isinstance(label, int)
-    for images, number in ((train, 50_000), (test, 10_000)):
-        labels = images.images.tensors[1]
+    for images, number in ((dataset.train(), 50_000), (dataset.test(), 10_000)):
+        pixels, labels = images.tensors
+        assert pixels.shape == (number, 3, 32, 32)
+        assert pixels.dtype == torch.uint8
         assert labels.bincount().tolist() == [number // num_classes] * num_classes
 
 
 def test_published_cifar10_has_the_mean_and_std_of_the_yaml(real_cifar_dir, make_dataset):
     dataset = make_dataset("cifar10", real_cifar_dir)
-    images = dataset.train(augment=False)
-    pixels = torch.stack([image for image, _ in images.__getitems__(list(range(0, 50_000, 10)))]).double()
+    images, labels = dataset.train().tensors
+    pixels = dataset.normalization(torch.device("cpu"))(images[::10]).double()
     # A tenth of the images; the spread of the mean of 5,000 images is about 0.01.
     torch.testing.assert_close(pixels.mean(dim=(0, 2, 3)), torch.zeros(3).double(), atol=0.03, rtol=0)
     torch.testing.assert_close(pixels.std(dim=(0, 2, 3)), torch.ones(3).double(), atol=0.03, rtol=0)
     # Image 0 of data_batch_1 is a frog (class 6) whose first pixel is (59, 62, 63).
-    image, label = images[0]
-    raw = image[:, 0, 0] * torch.tensor(dataset.std) + torch.tensor(dataset.mean)
-    assert (raw * 255).round().tolist() == [59, 62, 63]
-    assert label == 6
+    assert images[0, :, 0, 0].tolist() == [59, 62, 63]
+    assert labels[0] == 6
+
+
+def test_a_search_splits_the_published_order(real_cifar_dir, make_dataset):
+    data = SearchData(make_dataset("cifar10", real_cifar_dir), batch_size=5000, seed=0)
+    labels = data.dataset.train().tensors[1]
+    second = torch.cat([numbers for _, numbers in data.val_dataloader()])
+    assert torch.equal(second, labels[25_000:])
+    weights, architecture = zip(*data.train_dataloader(), strict=True)
+    for batches, half in ((weights, labels[:25_000]), (architecture, labels[25_000:])):
+        assert torch.equal(torch.cat([numbers for _, numbers in batches]).bincount(), half.bincount())

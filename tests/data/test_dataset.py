@@ -1,16 +1,14 @@
-import pickle
-
 import pytest
 import torch
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, Subset, TensorDataset
 
-from halfnas.data import Cifar10, Cifar100, Digits, Fake, ImageDataset
+from halfnas.data import Augmentation, Cifar10, Cifar100, Digits, Fake, ImageDataset
 
 SETTINGS = {"mean": [0.0], "std": [1.0], "crop_padding": 0, "flip": False, "num_workers": 0}
 
 
 class Numbered(ImageDataset):
-    """Image i is filled with i + 1, of 255, but for its first column, which is 0."""
+    """Image i is filled with i + 1, of 255."""
 
     name = "numbered"
     num_classes = 3
@@ -24,8 +22,16 @@ class Numbered(ImageDataset):
     def _raw(self, *, train: bool) -> Dataset:
         self.times_read += 1
         images = torch.arange(1, 10, dtype=torch.uint8).view(9, 1, 1, 1).repeat(1, 1, 6, 6)
-        images[..., 0] = 0
         return TensorDataset(images, torch.arange(9) % 3)
+
+
+class Decoded(Numbered):
+    """The same, as images that are decoded one by one."""
+
+    name = "decoded"
+
+    def _raw(self, *, train: bool) -> Dataset:
+        return Subset(super()._raw(train=train), range(9))
 
 
 @pytest.mark.parametrize(
@@ -39,6 +45,7 @@ def test_every_yaml_makes_its_dataset(make_dataset, name, kind):
     assert isinstance(dataset.std, tuple)
     assert len(dataset.mean) == len(dataset.std) == dataset.in_channels
     assert dataset.max_train_images is None
+    assert dataset.on_device == "auto"
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
@@ -47,76 +54,57 @@ def test_cifar_constants(make_dataset, name):
     # quark0/darts, cnn/utils.py, which PC-DARTS uses for CIFAR-100 too.
     assert dataset.mean == (0.49139968, 0.48215827, 0.44653124)
     assert dataset.std == (0.24703233, 0.24348505, 0.26158768)
-    assert (dataset.crop_padding, dataset.flip, dataset.num_workers) == (4, True, 2)
+    assert (dataset.crop_padding, dataset.flip, dataset.num_workers) == (4, True, 0)
     assert str(dataset.root) == "somewhere"
+    assert dataset.published_order
 
 
-def test_scaled_and_normalised():
-    image, label = Numbered(mean=[0.25], std=[0.5]).train(augment=False)[4]
-    expected = torch.full((1, 6, 6), 5 / 255)
-    expected[..., 0] = 0
-    torch.testing.assert_close(image, (expected - 0.25) / 0.5)
-    assert label == 1
-    assert isinstance(label, int)
-
-
-def test_batched_access_equals_single_access():
-    images = Numbered(mean=[0.25], std=[0.5]).train(augment=False)
-    batch = images.__getitems__([7, 0, 3])
-    for (image, label), index in zip(batch, [7, 0, 3], strict=True):
-        assert torch.equal(image, images[index][0])
-        assert label == images[index][1]
-
-
-def test_flip_is_on_half_of_the_images_and_per_image():
-    torch.manual_seed(0)
-    images = Numbered(flip=True).train(augment=True)
-    batches = [images.__getitems__(list(range(9))) for _ in range(100)]
-    flipped = torch.tensor([[image[0, 0, 0] != 0 for image, _ in batch] for batch in batches])
-    assert 0.43 < flipped.float().mean() < 0.57  # 900 draws: 0.5 +- 4 standard deviations
-    assert flipped.any(dim=1).sum() > flipped.all(dim=1).sum()
-
-
-def test_crop_comes_before_normalisation_and_cutout_after_it():
-    torch.manual_seed(0)
-    dataset = Numbered(mean=[-1.0], crop_padding=2)
-    # Padding is black before normalisation, so 1 after it; erased pixels are 0 after it.
-    values = torch.cat([dataset.train(augment=True)[8][0] for _ in range(50)]).unique()
-    torch.testing.assert_close(values, torch.tensor([1, 1 + 9 / 255]))
-    values = dataset.train(augment=True, cutout_length=2)[8][0].unique().tolist()
-    assert 0.0 in values
-
-
-def test_without_augmentation_every_access_is_the_same_and_the_test_set_never_changes():
-    dataset = Numbered(crop_padding=2, flip=True)
-    for images in (dataset.train(augment=False), dataset.test()):
-        first = images[3][0]
-        assert all(torch.equal(images[3][0], first) for _ in range(20))
+def test_what_happens_to_images():
+    dataset = Numbered(crop_padding=2, flip=True, mean=[0.25], std=[0.5])
+    assert dataset.augmentation() == Augmentation(crop_padding=2, flip=True)
+    assert dataset.augmentation(3) == Augmentation(crop_padding=2, flip=True, cutout_length=3)
+    found = dataset.normalization(torch.device("cpu"))(dataset.train().tensors[0])
+    torch.testing.assert_close(found[4], torch.full((1, 6, 6), (5 / 255 - 0.25) / 0.5))
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(None, 9), (4, 4), (9, 9), (100, 9)])
-def test_max_train_images_are_the_first_ones(limit, expected):
-    dataset = Numbered(max_train_images=limit)
-    images = dataset.train(augment=False)
+@pytest.mark.parametrize("kind", [Numbered, Decoded])
+def test_max_train_images_are_the_first_ones(kind, limit, expected):
+    dataset = kind(max_train_images=limit)
+    images = dataset.train()
     assert len(images) == expected
-    assert [round(images[i][0].max().item() * 255) for i in range(len(images))] == list(range(1, expected + 1))
+    assert [(int(image.max()), int(label)) for image, label in (images[i] for i in range(len(images)))] == [
+        (i + 1, i % 3) for i in range(expected)
+    ]
     assert len(dataset.test()) == 9
+    assert isinstance(images, TensorDataset) == (kind is Numbered)
 
 
 def test_nothing_is_read_before_it_is_needed_and_then_once():
     dataset = Numbered()
     assert dataset.times_read == 0
     dataset.prepare()
-    dataset.train(augment=True)
-    dataset.train(augment=False)
+    dataset.train()
+    dataset.train()
     assert dataset.times_read == 1
     dataset.test()
     assert dataset.times_read == 2
 
 
-def test_goes_to_a_loading_process(make_dataset):
-    images = make_dataset("digits").train(augment=True, cutout_length=2)
-    assert len(pickle.loads(pickle.dumps(images))) == 1437
+@pytest.mark.parametrize("on_device", ["auto", True, False])
+def test_where_tensors_may_lie(on_device):
+    dataset = Numbered(on_device=on_device)
+    dataset.prepare()
+    assert dataset.on_device == on_device
+
+
+@pytest.mark.parametrize("on_device", ["auto", False])
+def test_decoded_images_do_not_lie_on_the_device(on_device):
+    Decoded(on_device=on_device).prepare()
+    with pytest.raises(
+        ValueError, match=r"`dataset.on_device` must be auto or false for decoded, whose images are .*, got True"
+    ):
+        Decoded(on_device=True).prepare()
 
 
 @pytest.mark.parametrize(
@@ -127,6 +115,9 @@ def test_goes_to_a_loading_process(make_dataset):
         ({"std": [0.0]}, r"`dataset.std` must be positive, got \[0.0\]"),
         ({"crop_padding": -1}, "`dataset.crop_padding` must be 0 or more, got -1"),
         ({"num_workers": -1}, "`dataset.num_workers` must be 0 or more, got -1"),
+        ({"on_device": "cuda"}, "`dataset.on_device` must be auto, true or false, got 'cuda'"),
+        ({"on_device": 1}, "`dataset.on_device` must be auto, true or false, got 1"),
+        ({"on_device": None}, "`dataset.on_device` must be auto, true or false, got None"),
         ({"max_train_images": 1}, r"`dataset.max_train_images` must be at least 2 \(batch norm\), got 1"),
     ],
 )

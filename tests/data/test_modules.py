@@ -1,17 +1,55 @@
-import itertools
+from types import SimpleNamespace
 
 import lightning
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import Dataset, TensorDataset
 
-from halfnas.data import EvaluationData, Fake, PruningData, SearchData, endless
+from halfnas.data import EvaluationData, Fake, ImageDataset, Pairs, PruningData, SearchData
+
+
+class Ordered(Fake):
+    """Split at an index, as CIFAR."""
+
+    published_order = True
 
 
 def fake(num_train=40, **settings):
     """No augmentation, and as many classes as images: a label tells which image it is."""
     shape = {"num_classes": num_train, "in_channels": 1, "image_size": 4, "num_train": num_train, "num_test": 10}
-    return Fake(**{**shape, "crop_padding": 0, "flip": False, "num_workers": 0, "seed": 0, **settings})
+    return Ordered(**{**shape, "crop_padding": 0, "flip": False, "num_workers": 0, "seed": 0, **settings})
+
+
+class Sorted(ImageDataset):
+    """40 images sorted by class, 10 of each; image i has the value i. Held, or decoded if it has processes for it."""
+
+    name = "sorted"
+    num_classes = 4
+    in_channels = 1
+    image_size = 4
+
+    def __init__(self, num_workers=None, **settings):
+        plain = {"mean": [0.0], "std": [1 / 255], "crop_padding": 0, "flip": False}
+        super().__init__(num_workers=num_workers or 0, **{**plain, **settings})
+        self.is_held = num_workers is None
+
+    def _raw(self, *, train):
+        images = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1).repeat(1, 1, 4, 4)
+        held = TensorDataset(images, torch.arange(4).repeat_interleave(10))
+        return held if self.is_held else Decoded(held)
+
+
+class Decoded(Dataset):
+    def __init__(self, held):
+        self.held = held
+
+    def __len__(self):
+        return len(self.held)
+
+    def __getitem__(self, index):
+        image, label = self.held[index]
+        return image.clone(), int(label)
 
 
 def labels(loader):
@@ -22,9 +60,25 @@ def flat(loader):
     return [label for batch in labels(loader) for label in batch]
 
 
-def epoch(loader, number):
-    loader.sampler.set_epoch(number)
-    return labels(loader)
+def halves(data, epoch=0):
+    """Labels of a search's batches for weights and for architecture; None where there is none."""
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    steps = list(loader)
+    return [w[1].tolist() for w, _ in steps], [None if a is None else a[1].tolist() for _, a in steps]
+
+
+def joined(batches):
+    return [label for batch in batches for label in batch]
+
+
+def equal(first, second):
+    return len(first) == len(second) and all(
+        torch.equal(a, b) for x, y in zip(first, second, strict=True) for a, b in zip(x, y, strict=True)
+    )
+
+
+# --- pruning ----------------------------------------------------------------------------------------------------------
 
 
 def test_batches_are_images_and_labels():
@@ -36,107 +90,86 @@ def test_batches_are_images_and_labels():
 
 
 @pytest.mark.parametrize("num_batches", [1, 4, 12])
-def test_pruning_batches_are_all_whole(num_batches):
+def test_pruning_batches_are_all_whole_and_of_distinct_images(num_batches):
     batches = labels(PruningData(fake(39), batch_size=8, num_batches=num_batches, seed=0).train_dataloader())
-    assert [len(batch) for batch in batches] == [8] * num_batches
-    drawn = list(itertools.chain(*batches))
-    # No image comes again before all have come.
-    assert len(set(drawn[:39])) == min(8 * num_batches, 39)
+    assert [len(set(batch)) for batch in batches] == [8] * num_batches
 
 
-def test_pruning_batches_are_drawn_anew_and_repeat_with_the_seed():
-    def epochs(seed):
-        loader = PruningData(fake(), batch_size=8, num_batches=3, seed=seed).train_dataloader()
-        return [str(labels(loader)) for _ in range(3)]
+def test_the_sample_of_a_repeat_depends_on_seed_and_repeat_alone():
+    def batches(seed, num_batches=3):
+        return list(PruningData(fake(), batch_size=8, num_batches=num_batches, seed=seed).train_dataloader())
 
     torch.manual_seed(0)
-    first = epochs(seed=0)
+    first = batches(seed=0)
     torch.manual_seed(1)
-    assert epochs(seed=0) == first
-    assert len({*first, *epochs(seed=1)}) == 6
+    assert equal(batches(seed=0, num_batches=5)[:3], first)
+    assert len({str(numbers) for _, numbers in first + batches(seed=1)}) == 6
+
+
+def test_too_few_images_for_a_score():
+    data = PruningData(fake(), batch_size=41, num_batches=1, seed=0)
+    with pytest.raises(ValueError, match="40 training images are fewer than the 41 of a score; raise"):
+        data.train_dataloader()
+
+
+# --- search -----------------------------------------------------------------------------------------------------------
 
 
 def test_search_halves_are_disjoint_and_cover_everything():
-    data = SearchData(fake(41), batch_size=8, seed=0)
-    first, second = flat(data.train_dataloader()), flat(data.architecture_dataloader())
-    assert sorted(first) == list(range(20))
-    assert sorted(second) == list(range(20, 41))
-    assert flat(data.val_dataloader()) == list(range(20, 41))
+    data = SearchData(fake(40), batch_size=8, seed=0)
+    weights, architecture = halves(data)
+    assert sorted(joined(weights)) == list(range(20))
+    assert sorted(joined(architecture)) == list(range(20, 40))
+    assert flat(data.val_dataloader()) == list(range(20, 40))
 
 
 def test_search_train_fraction():
-    data = SearchData(fake(40), batch_size=8, seed=0, train_fraction=0.75)
-    assert sorted(flat(data.train_dataloader())) == list(range(30))
-    assert sorted(flat(data.architecture_dataloader())) == list(range(30, 40))
+    data = SearchData(fake(40), batch_size=5, seed=0, train_fraction=0.75)
+    weights, architecture = halves(data)
+    assert sorted(joined(weights)) == list(range(30))
+    # 6 steps an epoch go three times through the 2 batches of the second part.
+    assert [sorted(joined(architecture[i : i + 2])) for i in (0, 2, 4)] == [list(range(30, 40))] * 3
+    assert len({str(architecture[i : i + 2]) for i in (0, 2, 4)}) == 3
 
 
-def test_search_halves_are_shuffled_independently():
-    data = SearchData(fake(40), batch_size=8, seed=0)
-    assert [label + 20 for label in flat(data.train_dataloader())] != flat(data.architecture_dataloader())
+def test_no_architecture_batch_during_the_warmup():
+    data = SearchData(fake(40), batch_size=8, seed=0, warmup_epochs=2)
+    assert [halves(data, epoch)[1] for epoch in range(2)] == [[None] * 3] * 2
+    assert halves(data, 2)[1] == halves(SearchData(fake(40), batch_size=8, seed=0), 0)[1]
 
 
-LOADERS = {
-    "search, weights": lambda **settings: SearchData(fake(), **settings).train_dataloader(),
-    "search, architecture": lambda **settings: SearchData(fake(), **settings).architecture_dataloader(),
-    "evaluation": lambda **settings: EvaluationData(fake(), **settings, cutout_length=0).train_dataloader(),
-}
+@pytest.mark.parametrize("num_workers", [None, 0, 2])
+def test_a_set_sorted_by_class_is_split_by_class(num_workers):
+    data = SearchData(Sorted(num_workers), batch_size=20, seed=0)
+    (weights, architecture), *_ = data.train_dataloader()
+    for _, numbers in (weights, architecture):
+        assert numbers.bincount().tolist() == [5] * 4
+    seen = torch.cat([images[:, 0, 0, 0] for images, _ in (weights, architecture)]).sort().values
+    torch.testing.assert_close(seen, torch.arange(40.0))
+    images, numbers = next(iter(data.val_dataloader()))
+    assert torch.equal(numbers, numbers.sort().values)
+    torch.testing.assert_close(images[:, 0, 0, 0], architecture[0][:, 0, 0, 0].sort().values)
 
 
-@pytest.mark.parametrize("make", LOADERS.values(), ids=LOADERS.keys())
-def test_order_depends_on_seed_and_epoch_alone(make):
-    torch.manual_seed(0)
-    orders = [epoch(make(seed=0, batch_size=8), number) for number in range(3)]
-    torch.manual_seed(1)
-    again = make(seed=0, batch_size=8)
-    assert [epoch(again, number) for number in (2, 1, 0)] == orders[::-1]
-    others = [epoch(make(seed=1, batch_size=8), number) for number in range(3)]
-    assert len({str(order) for order in orders + others}) == 6
+def test_the_halves_do_not_depend_on_the_seed_of_the_run():
+    data = [SearchData(Sorted(), batch_size=20, seed=seed).val_dataloader() for seed in (0, 1)]
+    assert equal(*(list(loader) for loader in data))
 
 
-def test_seeds_far_apart_differ_too():
-    # torch's CPU generator takes the lowest 32 bits of a seed: multiplying seeds to keep them apart makes some equal.
-    seeds = [0, 1, 2, *(2**power for power in range(10, 32)), 2**32 - 1]
-    orders = {str(epoch(SearchData(fake(), batch_size=8, seed=seed).train_dataloader(), 0)) for seed in seeds}
-    assert len(orders) == len(seeds)
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_decoded_images_make_the_same_batches(num_workers):
+    augmented = {"crop_padding": 1, "flip": True}
+    for epoch in (0, 1):
+        loaders = [
+            SearchData(Sorted(n, **augmented), batch_size=8, seed=0).train_dataloader() for n in (None, num_workers)
+        ]
+        for loader in loaders:
+            loader.sampler.set_epoch(epoch)
+        for (weights, architecture), (*expected,) in zip(*loaders, strict=True):
+            assert equal([weights, architecture], expected)
 
 
-def test_augmented_pixels_repeat_with_the_global_seed():
-    def pixels():
-        torch.manual_seed(3)
-        data = EvaluationData(fake(crop_padding=1, flip=True), batch_size=8, seed=0, cutout_length=2)
-        return torch.cat([images for images, _ in data.train_dataloader()])
-
-    assert torch.equal(pixels(), pixels())
-
-
-def test_what_is_augmented():
-    dataset = fake(crop_padding=2, flip=True)
-    plain = {label: image for image, label in dataset.train(augment=False)}
-
-    def changed(loader):
-        pairs = [pair for images, numbers in loader for pair in zip(images, numbers.tolist(), strict=True)]
-        return sum(not torch.equal(image, plain[number]) for image, number in pairs)
-
-    search = SearchData(dataset, batch_size=8, seed=0)
-    assert changed(search.train_dataloader()) > 10
-    assert changed(search.architecture_dataloader()) > 10
-    assert changed(search.val_dataloader()) == 0
-    assert changed(PruningData(dataset, batch_size=8, num_batches=4, seed=0).train_dataloader()) > 20
-    evaluation = EvaluationData(dataset, batch_size=8, seed=0, cutout_length=2, holdout_fraction=0.5)
-    assert changed(evaluation.train_dataloader()) > 10
-    assert changed(evaluation.val_dataloader()) == 0
-
-
-def test_cutout_is_for_training_images_of_evaluation_only():
-    def erased(loader):
-        return sum(int((image == 0).sum()) for images, _ in loader for image in images)
-
-    # Noise of odd distance from its mean, 127.5 of 255, is never 0 once normalised.
-    data = EvaluationData(fake(), batch_size=8, seed=0, cutout_length=2, holdout_fraction=0.25)
-    assert erased(data.train_dataloader()) >= 30
-    assert erased(data.val_dataloader()) == erased(data.test_dataloader()) == 0
-    without = EvaluationData(fake(), batch_size=8, seed=0, cutout_length=0)
-    assert erased(without.train_dataloader()) == 0
+# --- evaluation -------------------------------------------------------------------------------------------------------
 
 
 def test_evaluation_by_the_published_protocol():
@@ -157,22 +190,45 @@ def test_evaluation_with_a_holdout():
     assert set(flat(other.val_dataloader())) != set(val)
 
 
-@pytest.mark.parametrize(
-    ("num_images", "sizes"),
-    [(16, [8, 8]), (17, [8, 8]), (18, [8, 8, 2]), (15, [8, 7]), (5, [5])],
-)
-def test_a_last_batch_of_one_is_dropped_and_no_other(num_images, sizes):
-    data = EvaluationData(fake(num_images), batch_size=8, seed=0, cutout_length=0)
-    assert [len(batch) for batch in labels(data.train_dataloader())] == sizes
-    search = SearchData(fake(2 * num_images), batch_size=8, seed=0)
-    assert [len(batch) for batch in labels(search.train_dataloader())] == sizes
-    assert [len(batch) for batch in labels(search.architecture_dataloader())] == sizes
-    assert len(flat(search.val_dataloader())) == num_images
+def test_cutout_is_for_training_images_of_evaluation_only():
+    def erased(batches):
+        return sum(int((images == 0).sum()) for images, _ in batches)
+
+    # Noise of odd distance from its mean, 127.5 of 255, is never 0 once normalised.
+    data = EvaluationData(fake(), batch_size=8, seed=0, cutout_length=2, holdout_fraction=0.25)
+    assert erased(data.train_dataloader()) >= 30
+    assert erased(data.val_dataloader()) == erased(data.test_dataloader()) == 0
+    assert erased(EvaluationData(fake(), batch_size=8, seed=0, cutout_length=0).train_dataloader()) == 0
+    assert erased(PruningData(fake(), batch_size=8, num_batches=4, seed=0).train_dataloader()) == 0
+    search = SearchData(fake(), batch_size=8, seed=0).train_dataloader()
+    assert erased(batch for pair in search for batch in pair) == 0
 
 
-def test_batches_of_one_are_what_batch_size_1_asks_for():
-    data = EvaluationData(fake(5), batch_size=1, seed=0, cutout_length=0)
-    assert len(labels(data.train_dataloader())) == 5
+# --- all of them ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_augmented():
+    dataset = fake(crop_padding=2, flip=True)
+    plain = dataset.normalization(torch.device("cpu"))(dataset.train().tensors[0])
+
+    def changed(batches):
+        pairs = [pair for images, numbers in batches for pair in zip(images, numbers.tolist(), strict=True)]
+        return sum(not torch.equal(image, plain[number]) for image, number in pairs)
+
+    search = SearchData(dataset, batch_size=8, seed=0)
+    for half in zip(*search.train_dataloader(), strict=True):
+        assert changed(half) > 10
+    assert changed(search.val_dataloader()) == 0
+    assert changed(PruningData(dataset, batch_size=8, num_batches=4, seed=0).train_dataloader()) > 20
+    evaluation = EvaluationData(dataset, batch_size=8, seed=0, cutout_length=2, holdout_fraction=0.5)
+    assert changed(evaluation.train_dataloader()) > 10
+    assert changed(evaluation.val_dataloader()) == 0
+
+
+def test_seeds_far_apart_differ_too():
+    seeds = [0, 1, 2, *(2**power for power in range(10, 32)), 2**32 - 1]
+    orders = {str(halves(SearchData(fake(), batch_size=8, seed=seed))) for seed in seeds}
+    assert len(orders) == len(seeds)
 
 
 def test_too_few_images_for_a_batch():
@@ -182,46 +238,26 @@ def test_too_few_images_for_a_batch():
 
 def test_max_train_images_reaches_every_stage():
     dataset = fake(max_train_images=20)
-    assert set(flat(PruningData(dataset, batch_size=4, num_batches=5, seed=0).train_dataloader())) == set(range(20))
-    search = SearchData(dataset, batch_size=4, seed=0)
-    assert sorted(flat(search.train_dataloader())) == list(range(10))
-    assert sorted(flat(search.architecture_dataloader())) == list(range(10, 20))
+    assert set(flat(PruningData(dataset, batch_size=20, num_batches=1, seed=0).train_dataloader())) == set(range(20))
+    weights, architecture = halves(SearchData(dataset, batch_size=5, seed=0))
+    assert sorted(joined(weights)) == list(range(10))
+    assert sorted(joined(architecture)) == list(range(10, 20))
     assert len(flat(EvaluationData(dataset, batch_size=4, seed=0, cutout_length=0).train_dataloader())) == 20
 
 
-def test_workers():
-    loaders = [SearchData(fake(num_workers=n), batch_size=8, seed=0).train_dataloader() for n in (0, 2)]
-    assert [loader.num_workers for loader in loaders] == [0, 2]
-    assert [loader.persistent_workers for loader in loaders] == [False, True]
-    assert all(loader.pin_memory == torch.cuda.is_available() for loader in loaders)
+@pytest.mark.parametrize("on_device", ["auto", True, False])
+def test_tensors_are_held_once_for_all_loaders(on_device):
+    data = SearchData(fake(on_device=on_device), batch_size=8, seed=0)
+    pairs, val = data.train_dataloader(), data.val_dataloader()
+    assert pairs.weights.images is pairs.architecture.images is val.images
 
 
-def test_endless_goes_round_and_reshuffles():
-    loader = SearchData(fake(40), batch_size=8, seed=0).architecture_dataloader()
-    batches = [numbers.tolist() for _, numbers in itertools.islice(endless(loader), 9)]
-    passes = [batches[i : i + 3] for i in (0, 3, 6)]
-    assert all(sorted(itertools.chain(*one)) == list(range(20, 40)) for one in passes)
-    assert len({str(one) for one in passes}) == 3
-    assert passes == [epoch(loader, number) for number in range(3)]
+def test_where_images_lie_changes_no_batch():
+    def batches(on_device):
+        dataset = fake(on_device=on_device, crop_padding=1, flip=True)
+        return list(EvaluationData(dataset, batch_size=8, seed=0, cutout_length=2).train_dataloader())
 
-
-def test_architecture_batches_go_on_for_ever():
-    data = SearchData(fake(40), batch_size=8, seed=0)
-    for batches in (data.architecture_batches(), endless(data.architecture_dataloader())):
-        drawn = [numbers.tolist() for _, numbers in itertools.islice(batches, 7)]
-        assert sorted(itertools.chain(*drawn[3:6])) == list(range(20, 40))
-
-
-def test_endless_loads_nothing_before_it_is_asked():
-    dataset = fake(40)
-    loader = SearchData(dataset, batch_size=8, seed=0).architecture_dataloader()
-    loader.sampler.set_epoch(5)
-    state = torch.get_rng_state()
-    batches = endless(loader)
-    assert loader.sampler.epoch == 5
-    assert torch.equal(torch.get_rng_state(), state)
-    next(batches)
-    assert loader.sampler.epoch == 0
+    assert equal(batches(True), batches(False))
 
 
 def test_prepare_data_prepares_the_dataset(monkeypatch):
@@ -239,53 +275,131 @@ def test_prepare_data_prepares_the_dataset(monkeypatch):
             data.prepare_data()
 
 
+def rank(number):
+    return SimpleNamespace(world_size=2, global_rank=number, strategy=SimpleNamespace(root_device=torch.device("cpu")))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_processes_share_an_epoch(number):
+    def make(batch_size, trainer=None):
+        evaluation = EvaluationData(fake(), batch_size=batch_size, seed=0, cutout_length=2)
+        search = SearchData(fake(), batch_size=batch_size, seed=0)
+        pruning = PruningData(fake(), batch_size=4, num_batches=3, seed=0)
+        for data in (evaluation, search, pruning):
+            data.trainer = trainer
+        return SimpleNamespace(evaluation=evaluation, search=search, pruning=pruning)
+
+    alone, process = make(8), make(4, rank(number))
+    mine = slice(4 * number, 4 * number + 4)
+    share = [(images[mine], numbers[mine]) for images, numbers in alone.evaluation.train_dataloader()]
+    assert equal(list(process.evaluation.train_dataloader()), share)
+    for pair, expected in zip(process.search.train_dataloader(), alone.search.train_dataloader(), strict=True):
+        size = len(expected[0][1]) // 2
+        mine = slice(size * number, size * (number + 1))
+        assert equal(pair, [(images[mine], numbers[mine]) for images, numbers in expected])
+    assert equal(list(process.pruning.train_dataloader()), list(alone.pruning.train_dataloader()))
+
+
+def test_every_test_image_is_seen_by_one_process():
+    seen = []
+    for number in range(2):
+        data = EvaluationData(fake(), batch_size=3, seed=0, cutout_length=0)
+        data.trainer = rank(number)
+        seen += flat(data.test_dataloader())
+    assert sorted(seen) == list(range(10))
+
+
+# --- with Lightning ---------------------------------------------------------------------------------------------------
+
+
 class Recorder(lightning.LightningModule):
-    """Notes the labels of each epoch."""
+    """Notes the labels of every step of each epoch, and checks what it is given."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(16, 1)
-        self.seen: list[list[int]] = []
-
-    def on_train_epoch_start(self) -> None:
-        self.seen.append([])
+        self.seen: dict[int, list] = {}
+        self.validated: list[int] = []
 
     def training_step(self, batch, _):
-        images, numbers = batch
-        self.seen[-1].extend(numbers.tolist())
+        (images, numbers), architecture = batch
+        second = None if architecture is None else architecture[1].tolist()
+        self.seen.setdefault(self.current_epoch, []).append((numbers.tolist(), second))
         return self.layer(images.flatten(1)).mean()
 
     def validation_step(self, batch, _):
-        pass
+        self.validated += batch[1].tolist()
 
     def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.0)
+        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def test_lightning_draws_a_new_order_each_epoch(tmp_path):
-    def run():
+@pytest.fixture
+def fit(tmp_path):
+    def run(module=None, ckpt_path=None, data=None, **settings):
+        module = Recorder() if module is None else module
+        defaults = {"max_epochs": 3, "accelerator": "cpu", "enable_checkpointing": False, "num_sanity_val_steps": 0}
         trainer = lightning.Trainer(
-            max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, default_root_dir=tmp_path,
+            logger=False, enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+            **(defaults | settings),
         )  # fmt: skip
-        module = Recorder()
-        trainer.fit(module, datamodule=SearchData(fake(40), batch_size=8, seed=0))
-        return module.seen
+        if data is None:
+            data = SearchData(fake(), batch_size=8, seed=0, train_fraction=0.6, warmup_epochs=1)
+        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path)
+        return module, trainer
 
-    seen = run()
-    assert [sorted(one) for one in seen] == [list(range(20))] * 2
-    assert seen[0] != seen[1]
-    assert run() == seen
+    return run
 
 
-def test_processes_share_an_epoch():
-    class Rank:
-        def __init__(self, rank):
-            self.world_size, self.global_rank = 2, rank
+def expected(epoch, steps=None):
+    data = SearchData(fake(), batch_size=8, seed=0, train_fraction=0.6, warmup_epochs=1)
+    return list(zip(*halves(data, epoch), strict=True))[:steps]
 
-    shares = []
-    for rank in (0, 1):
-        data = EvaluationData(fake(40), batch_size=4, seed=0, cutout_length=0)
-        data.trainer = Rank(rank)
-        shares.append(flat(data.train_dataloader()))
-    assert sorted(shares[0] + shares[1]) == list(range(40))
+
+def test_lightning_goes_through_the_epochs(fit):
+    module, trainer = fit()
+    assert isinstance(trainer.train_dataloader, Pairs)
+    assert trainer.num_training_batches == 3
+    assert module.seen == {epoch: expected(epoch) for epoch in range(3)}
+    assert len({str(steps) for steps in module.seen.values()}) == 3
+    assert module.validated == list(range(24, 40)) * 3
+
+
+def test_a_limit_takes_the_first_batches(fit):
+    module, _ = fit(limit_train_batches=2, limit_val_batches=1, num_sanity_val_steps=1)
+    assert module.seen == {epoch: expected(epoch, 2) for epoch in range(3)}
+    assert module.validated == list(range(24, 32)) * 4
+
+
+def test_a_resumed_run_sees_what_it_would_have_seen(fit, tmp_path):
+    _, trainer = fit(max_epochs=2)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    module, _ = fit(ckpt_path=tmp_path / "last.ckpt", max_epochs=4)
+    assert module.seen == {epoch: expected(epoch) for epoch in (2, 3)}
+
+
+def test_lightning_with_decoded_images(fit):
+    def seen(num_workers):
+        data = SearchData(Sorted(num_workers), batch_size=8, seed=0)
+        return fit(data=data, max_epochs=2, limit_train_batches=2)[0].seen
+
+    assert seen(1) == seen(None)
+
+
+def test_the_precision_of_the_trainer_reaches_both_batches(fit):
+    class Precise(Recorder):
+        def training_step(self, batch, _):
+            (images, _), (others, _) = batch
+            assert images.dtype == others.dtype == torch.float64
+            return self.layer(images.flatten(1)).mean()
+
+    fit(Precise(), data=SearchData(fake(), batch_size=8, seed=0), precision="64-true", max_epochs=1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("on_device", ["auto", False])
+def test_lightning_on_cuda(fit, on_device):
+    data = SearchData(fake(on_device=on_device), batch_size=8, seed=0, train_fraction=0.6, warmup_epochs=1)
+    module, _ = fit(data=data, accelerator="gpu", devices=1)
+    assert module.seen == {epoch: expected(epoch) for epoch in range(3)}
+    assert data.train_dataloader().weights.images.images.device.type == ("cuda" if on_device else "cpu")

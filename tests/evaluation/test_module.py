@@ -9,10 +9,9 @@ from lightning.pytorch import Callback, Trainer
 from omegaconf import OmegaConf
 from torch import nn
 from torch.nn import functional as F
-from torchvision.ops import StochasticDepth
 
 from halfnas.data import Digits, EvaluationData, Fake
-from halfnas.evaluation import Evaluation
+from halfnas.evaluation import Evaluation, drop_path_factors
 from halfnas.spaces import DartsSpace, find_genotype
 from halfnas.spaces.load import CONF
 from history_logger import History
@@ -53,15 +52,14 @@ def make_data(module, image_size=8, num_train=8):
 
 
 class Watch(Callback):
-    """Drop path, learning rate and images of every training step."""
+    """Learning rate and images of every training step."""
 
     def __init__(self):
         self.steps = []
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        drop_paths = {module.p for module in pl_module.modules() if isinstance(module, StochasticDepth)}
-        learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.steps.append(SimpleNamespace(drop_paths=drop_paths, learning_rate=learning_rate, batch=batch))
+        learning_rate = trainer.optimizers[0].param_groups[0]["lr"].item()
+        self.steps.append(SimpleNamespace(learning_rate=learning_rate, batch=batch))
 
 
 def fit(module, data, **settings):
@@ -81,20 +79,33 @@ def four_epochs():
     return module, fit(module, make_data(module), limit_val_batches=0)
 
 
-def test_drop_path_grows_linearly_from_zero(four_epochs):
-    _, result = four_epochs
+def test_drop_path_grows_linearly_from_zero(monkeypatch):
+    given = []
+
+    def factors(num_paths, num_images, probability, draws):
+        given.append(probability)
+        return drop_path_factors(num_paths, num_images, probability, draws)
+
+    monkeypatch.setattr("halfnas.evaluation.module.drop_path_factors", factors)
+    module = make_module(epochs=4)
+    metrics = fit(module, make_data(module), limit_val_batches=0).metrics
     expected = [0.0, 0.05, 0.1, 0.15]  # 0.2 e / 4: the value itself is never reached
-    assert result.metrics["evaluate/drop_path"] == pytest.approx(expected, abs=1e-7)
-    assert [step.drop_paths for step in result.steps] == [{0.2 * (n // 2) / 4} for n in range(8)]
+    assert metrics["evaluate/drop_path"] == pytest.approx(expected, abs=1e-7)
+    assert given == pytest.approx([0.2 * (n // 2) / 4 for n in range(8)])
 
 
 def test_drop_path_is_off_outside_of_training(four_epochs):
     module, _ = four_epochs
     images = torch.randn(4, 1, 8, 8)
-    module.network.set_drop_path(0.9)
     module.eval()
     with torch.no_grad():
         assert module(images).equal(module(images))
+
+
+def test_without_drop_path_nothing_is_drawn(monkeypatch):
+    monkeypatch.setattr("halfnas.evaluation.module.drop_path_factors", None)
+    module = make_module(epochs=1, drop_path=0.0)
+    fit(module, make_data(module), limit_val_batches=0)
 
 
 def test_learning_rate_goes_to_zero_on_a_cosine(four_epochs):
@@ -111,25 +122,18 @@ def load(**overrides):
     return instantiate(content, SPACE, GENOTYPE, 8, _convert_="all", **settings)
 
 
-def test_published_schedule():
+def test_published_settings():
     module = load()
-    (optimizer,), (schedule,) = module.configure_optimizers()
-    rates, drop_paths = [], []
-    for epoch in range(module.epochs):
-        rates.append(optimizer.param_groups[0]["lr"])
-        drop_paths.append(module.drop_path * epoch / module.epochs)
-        optimizer.step()
-        schedule.step()
-    assert len(rates) == 600
-    assert rates[0] == 0.025
-    assert rates[300] == pytest.approx(0.0125)
-    assert rates[599] == pytest.approx(0.025 * (1 + math.cos(math.pi * 599 / 600)) / 2, rel=1e-6)
-    assert schedule.get_last_lr() == [pytest.approx(0.0, abs=1e-12)]
+    optimizer = module.configure_optimizers()
+    assert module.epochs == 600
+    assert module.learning_rate == 0.025
     group = optimizer.param_groups[0]
+    assert group["lr"].item() == pytest.approx(0.025)
     assert (group["momentum"], group["weight_decay"], group["nesterov"]) == (0.9, 3e-4, False)
     assert {id(p) for p in group["params"]} == {id(p) for p in module.parameters()}
-    assert (module.auxiliary_weight, module.gradient_clip, module.label_smoothing) == (0.4, 5.0, 0.0)
-    assert (module.batch_size, module.cutout_length, module.holdout_fraction, module.drop_path) == (96, 16, 0.0, 0.2)
+    assert (module.gradient_clip, module.batch_size, module.cutout_length) == (5.0, 96, 16)
+    assert (module.holdout_fraction, module.drop_path) == (0.0, 0.2)
+    assert (module.step.loss.auxiliary_weight, module.step.loss.label_smoothing) == (0.4, 0.0)
 
 
 @pytest.mark.parametrize(("smoothing", "weight"), [(0.0, 0.4), (0.1, 0.4), (0.0, 1.5)])
@@ -169,7 +173,7 @@ def test_label_smoothing_is_left_out_of_validation():
 
 def test_the_auxiliary_head_is_trained_with_the_rest():
     """The steps of a run are those of SGD by hand on CE + 0.4 CE_aux, with its gradient clipped."""
-    module = make_module(32, epochs=1, auxiliary=True, gradient_clip=0.5, learning_rate=0.05)
+    module = make_module(32, epochs=1, auxiliary=True, gradient_clip=0.5, learning_rate=0.05, drop_path=0.0)
     network = copy.deepcopy(module.network).train()
     result = fit(module, make_data(module, image_size=32), limit_val_batches=0)
     assert len(result.steps) == 2

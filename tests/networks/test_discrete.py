@@ -1,7 +1,6 @@
 import pytest
 import torch
 from torch import nn
-from torchvision.ops import StochasticDepth
 
 from halfnas import build_network
 from halfnas.spaces import Genotype, find_genotype
@@ -109,74 +108,49 @@ def test_num_parameters_leaves_the_auxiliary_head_out():
 
 def test_drop_path_reaches_every_operation_but_identities():
     network = build("darts_v1")
-    network.set_drop_path(0.3)
-    reached = 0
     for cell, kind in zip(network.layers, network.layer_kinds, strict=True):
-        for operation, drop_path, gene in zip(
-            cell.operations, cell.drop_paths, network.genotype.cells[kind], strict=True
-        ):
+        reached = iter(range(cell.num_paths))
+        for operation, path, gene in zip(cell.operations, cell.paths, network.genotype.cells[kind], strict=True):
             # a skip from a cell's input is no identity where it halves the resolution, and is dropped
             if gene[0] == "skip_connect" and not (kind == "reduce" and gene[1] < 2):
                 assert isinstance(operation, nn.Identity)
-                assert isinstance(drop_path, nn.Identity)
+                assert path is None
             else:
-                assert isinstance(drop_path, StochasticDepth)
-                assert drop_path.p == 0.3
-                reached += 1
+                assert path == next(reached)
     # normal cell: 5 of 8 operations; reduction: 3 of the 8 are skips, all from state 2
-    assert reached == 5 + 5 + 5 + 5
-    assert sum(isinstance(module, StochasticDepth) for module in network.modules()) == reached
+    assert [cell.num_paths for cell in network.layers] == [5, 5, 5, 5]
+    assert network.num_paths == 20
 
 
 def test_a_skip_that_halves_the_resolution_is_dropped():
     genes = [["skip_connect", source] for source in (0, 1, 0, 1, 0, 1, 0, 1)]
     network = build(other_outputs(reduce=genes))
-    assert all(isinstance(drop_path, StochasticDepth) for drop_path in network.layers[1].drop_paths)
+    assert network.layers[1].paths == [*range(8)]
 
 
-@pytest.mark.parametrize("probability", [0.2, 0.5])
-def test_samples_are_dropped_or_scaled(probability):
+def test_outputs_are_multiplied_by_their_factors():
+    """Every operation of every cell, sample by sample, with factors of its own."""
     network = build("darts_v1").train()
-    network.set_drop_path(probability)
-    seen = []
-    for cell in network.layers:
-        for operation, drop_path in zip(cell.operations, cell.drop_paths, strict=True):
-            drop_path.register_forward_hook(
-                lambda module, inputs, output, op=operation: seen.append((op, inputs[0], output))
-            )
-    torch.manual_seed(3)
-    network(images(batch=64))
-    kept = total = 0
-    patterns = set()
-    for operation, before, after in seen:
-        if isinstance(operation, nn.Identity):
-            assert torch.equal(after, before)
-            continue
-        alive = after.flatten(1).any(dim=1)
-        torch.testing.assert_close(after[alive], before[alive] / (1 - probability))
-        assert not after[~alive].any()
-        kept, total = kept + int(alive.sum()), total + 64
-        patterns.add(tuple(alive.tolist()))
-    assert total == 20 * 64
-    assert kept / total == pytest.approx(1 - probability, abs=0.05)  # standard deviation below 0.014
-    assert len(patterns) == 20  # drawn anew for every operation
+    factors = torch.rand(network.num_paths, 3) + 0.5
+    by_hand = build("darts_v1").train()
+    rows = iter(factors)
+    for cell in by_hand.layers:
+        for operation in cell.operations:
+            if not isinstance(operation, nn.Identity):
+                row = next(rows)
+                operation.register_forward_hook(lambda _, inputs, output, row=row: output * row.view(-1, 1, 1, 1))
+    x = images(batch=3)
+    logits, _ = network.forward_with_auxiliary(x, factors)
+    torch.testing.assert_close(logits, by_hand(x))
+    assert not torch.allclose(logits, build("darts_v1").train()(x))
 
 
-def test_no_drop_path_in_evaluation_or_at_zero():
-    network = build("darts_v1")
+def test_factors_of_one_drop_nothing():
+    network = build("darts_v1").train()
     x = images()
-    assert all(module.p == 0 for module in network.modules() if isinstance(module, StochasticDepth))
-    network.train()
-    first, second = network(x), network(x)
-    assert torch.equal(first, second)
-    network.set_drop_path(0.9)
-    assert not torch.equal(network(x), first)
-    network.set_drop_path(0.0)
-    assert torch.equal(network(x), first)
-    network.eval()
     expected = network(x)
-    network.set_drop_path(0.9)
-    assert torch.equal(network(x), expected)
+    assert torch.equal(network.forward_with_auxiliary(x, torch.ones(network.num_paths, 2))[0], expected)
+    assert torch.equal(network.forward_with_auxiliary(x)[0], expected)
 
 
 # --- other outputs than all four nodes

@@ -12,7 +12,13 @@ from halfnas.reporting.runs import NO_STATUS, NOT_STARTED, REPEATED, load_runs, 
 from halfnas.spaces import Mask, load_space
 
 CONFIG = {
-    "dataset": {"_target_": "halfnas.data.Digits", "num_workers": 0, "root": "data", "mean": [0.3]},
+    "dataset": {
+        "_target_": "halfnas.data.Digits",
+        "num_workers": 0,
+        "on_device": "auto",
+        "root": "data",
+        "mean": [0.3],
+    },
     "space": {"_target_": "halfnas.spaces.DartsSpace", "num_cells": 3},
     "pruner": {"name": "nngp", "repeats": "auto", "network": {"num_cells": 3}},
     "searcher": {"epochs": 20, "regularizer": {"weight": 25.0}},
@@ -65,8 +71,9 @@ def test_a_done_run(tmp_path):
 
 def test_what_does_not_change_the_outcome_is_no_setting(tmp_path):
     run = read_run(write(tmp_path / "a", optimized_budget=1.0, budget_metric="a"))
-    ignored = ("seed", "name", "optimized_metric", "optimized_budget", "budget_metric")
-    assert not {*ignored, "paths", "logger", "dataset.root", "dataset.num_workers"} & run.settings.keys()
+    ignored = ("seed", "name", "optimized_metric", "optimized_budget", "budget_metric", "paths", "logger")
+    of_dataset = ("dataset.root", "dataset.num_workers", "dataset.on_device")
+    assert not {*ignored, *of_dataset} & run.settings.keys()
     assert not [key for key in run.settings if key.startswith(("logger.", "paths.", "callbacks."))]
     other = write(tmp_path / "b", name="mine", dataset__num_workers=4, dataset__root="/data", paths__data_dir="/data")
     assert read_run(other).settings == run.settings

@@ -36,7 +36,8 @@ def search(tmp_path):
     def run(precision="64-true", seed=3, **supernet):
         torch.manual_seed(0)
         module = BilevelSearch(SPACE, Mask.random(SPACE, 0.5, seed), supernet, **SETTINGS)
-        data = SearchData(Fake(**IMAGES, crop_padding=0, flip=False, num_workers=0), batch_size=8, seed=0)
+        dataset = Fake(**IMAGES, crop_padding=0, flip=False, num_workers=0)
+        data = SearchData(dataset, batch_size=8, seed=0, warmup_epochs=SETTINGS["warmup_epochs"])
         trainer = Trainer(
             accelerator="cpu",
             max_epochs=2,

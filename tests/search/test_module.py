@@ -9,7 +9,7 @@ from lightning import LightningDataModule
 from lightning.pytorch import Callback, Trainer
 from omegaconf import OmegaConf
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from halfnas.data import Digits, SearchData
 from halfnas.search import BetaDecay, BilevelSearch
@@ -47,48 +47,58 @@ def make_module(mask=None, **settings):
     return BilevelSearch(SPACE, two_each() if mask is None else mask, {"engine": "plain"}, **(SETTINGS | settings))
 
 
-class Noise(LightningDataModule):
-    """Two batches an epoch for the weights; counts what is asked of the second half."""
+class Pairs:
+    """Batches of both halves, the second from the first epoch after the warm-up on; Lightning tells the epoch."""
 
-    def __init__(self, num_batches=2):
+    def __init__(self, first, second, warmup_epochs):
+        self.first, self.second, self.warmup_epochs = first, second, warmup_epochs
+        self.sampler = self
+        self.epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def __len__(self):
+        return len(self.first)
+
+    def __iter__(self):
+        start = (self.epoch - self.warmup_epochs) * len(self.first)
+        for number, batch in enumerate(self.first):
+            yield batch, self.second[start + number] if start >= 0 else None
+
+
+class Noise(LightningDataModule):
+    """Batches for the weights, the same in every epoch, and others for the architecture."""
+
+    def __init__(self, num_batches=2, warmup_epochs=0, dtype=torch.float32):
         super().__init__()
         generator = torch.Generator().manual_seed(7)
-        images = torch.randn(4 * num_batches, 1, 8, 8, generator=generator)
-        self.first = TensorDataset(images, torch.randint(10, (4 * num_batches,), generator=generator))
-        self.second = [
-            (torch.randn(4, 1, 8, 8, generator=generator), torch.randint(10, (4,), generator=generator))
-            for _ in range(50)
-        ]
-        self.opened = 0
-        self.fetched = 0
+
+        def batch():
+            images = torch.randn(4, 1, 8, 8, generator=generator, dtype=torch.float64).to(dtype)
+            return images, torch.randint(10, (4,), generator=generator)
+
+        self.first = [batch() for _ in range(num_batches)]
+        self.second = [batch() for _ in range(50)]
+        self.warmup_epochs = warmup_epochs
 
     def train_dataloader(self):
-        return DataLoader(self.first, batch_size=4)
+        return Pairs(self.first, self.second, self.warmup_epochs)
 
     def val_dataloader(self):
-        return DataLoader(self.first, batch_size=4)
-
-    def architecture_batches(self):
-        self.opened += 1
-        return self._batches()
-
-    def _batches(self):
-        for batch in self.second:
-            self.fetched += 1
-            yield batch
+        return DataLoader(self.first, batch_size=None)
 
 
 class Watch(Callback):
-    """The architecture, the batches fetched and the learning rate after every epoch's last batch."""
+    """The architecture and the learning rate after every epoch's last batch."""
 
     def __init__(self):
         self.epochs = []
 
     def on_train_epoch_end(self, trainer, pl_module):
         architecture = [p.detach().clone() for p in pl_module.supernet.architecture_parameters()]
-        learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
-        fetched = getattr(trainer.datamodule, "fetched", None)
-        self.epochs.append(SimpleNamespace(architecture=architecture, learning_rate=learning_rate, fetched=fetched))
+        learning_rate = trainer.optimizers[0].param_groups[0]["lr"].item()
+        self.epochs.append(SimpleNamespace(architecture=architecture, learning_rate=learning_rate))
 
 
 def fit(module, data, **settings):
@@ -143,13 +153,15 @@ def test_learning_rate_within_a_run():
     expected = [0.01 + 0.09 * (1 + math.cos(math.pi * e / 3)) / 2 for e in range(3)]
     assert [epoch.learning_rate for epoch in result.watch.epochs] == pytest.approx(expected, rel=1e-6)
     assert result.metrics["search/learning_rate"] == pytest.approx(expected, rel=1e-6)
-    assert result.trainer.optimizers[1].param_groups[0]["lr"] == 6e-4  # that of the architecture is constant
+    assert result.trainer.optimizers[1].param_groups[0]["lr"].item() == pytest.approx(
+        6e-4, rel=1e-6
+    )  # that of the architecture is constant
 
 
 @pytest.mark.parametrize("partial_channels", [1, 2])
 def test_optimizers_share_the_parameters_out(partial_channels):
     module = make_module(partial_channels=partial_channels)
-    (weights, architecture), _ = module.configure_optimizers()
+    weights, architecture = module.configure_optimizers()
     assert type(weights) is torch.optim.SGD
     assert type(architecture) is torch.optim.Adam
     of_weights, of_architecture = (
@@ -162,13 +174,15 @@ def test_optimizers_share_the_parameters_out(partial_channels):
     expected = {f"supernet.{which}.{kind}" for which in kinds for kind in ("normal", "reduce")}
     assert {names[i] for i in of_architecture} == expected
     group = weights.param_groups[0]
-    assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == (0.1, 0.9, 3e-4, False)
+    assert group["lr"].item() == pytest.approx(0.1)
+    assert (group["momentum"], group["weight_decay"], group["nesterov"]) == (0.9, 3e-4, False)
     group = architecture.param_groups[0]
-    assert (group["lr"], group["betas"], group["weight_decay"]) == (6e-4, (0.5, 0.999), 1e-3)
+    assert group["lr"].item() == pytest.approx(6e-4)
+    assert (group["betas"], group["weight_decay"]) == ((0.5, 0.999), 1e-3)
 
 
 def test_architecture_is_frozen_while_warming_up():
-    module, data = make_module(epochs=4, warmup_epochs=2), Noise()
+    module, data = make_module(epochs=4, warmup_epochs=2), Noise(warmup_epochs=2)
     before = [p.detach().clone() for p in module.supernet.architecture_parameters()]
     assert len(before) == 4  # alpha and beta of two kinds
     epochs = fit(module, data, limit_val_batches=0).watch.epochs
@@ -176,21 +190,10 @@ def test_architecture_is_frozen_while_warming_up():
     assert same(epochs[1].architecture, before)
     for now, at_first in zip(epochs[2].architecture, before, strict=True):
         assert not now.equal(at_first)
-    assert [epoch.fetched for epoch in epochs] == [0, 0, 2, 4]
 
 
-def test_second_half_is_opened_once_and_continued_over_epochs():
-    """Opened anew in each epoch, every epoch would see the first batches only."""
-    data = Noise()
-    epochs = fit(make_module(epochs=3), data, limit_val_batches=0).watch.epochs
-    assert data.opened == 1
-    assert [epoch.fetched for epoch in epochs] == [2, 4, 6]
-
-
-def test_all_warm_up_never_opens_the_second_half():
-    data = Noise()
-    result = fit(make_module(epochs=2, warmup_epochs=2), data, limit_val_batches=0)
-    assert (data.opened, data.fetched) == (0, 0)
+def test_all_warm_up_measures_nothing_of_the_architecture():
+    result = fit(make_module(epochs=2, warmup_epochs=2), Noise(warmup_epochs=2), limit_val_batches=0)
     assert "search/architecture_loss" not in result.metrics
     assert "search/train_loss" in result.metrics
 
@@ -201,9 +204,13 @@ class OnWeightsToo:
     def __init__(self):
         self.calls = []
 
-    def __call__(self, supernet, epoch, epochs):
+    def weight_at(self, epoch, epochs):
         self.calls.append((epoch, epochs))
-        return 0.3 * sum(p.square().sum() for p in supernet.parameters())
+        return 0.3
+
+    def __call__(self, supernet):
+        self.calls.append("step")
+        return sum(p.square().sum() for p in supernet.parameters())
 
 
 @pytest.mark.parametrize("gradient_clip", [0.05, 1e6])
@@ -216,7 +223,7 @@ def test_steps_equal_steps_by_hand(gradient_clip):
     sgd = torch.optim.SGD(weights, lr=0.1, momentum=0.9, weight_decay=3e-4)
     adam = torch.optim.Adam(alphas, lr=6e-4, betas=(0.5, 0.999), weight_decay=1e-3)
     norms = []
-    for number, (images, labels) in enumerate(data.train_dataloader()):
+    for number, (images, labels) in enumerate(data.first):
         second_images, second_labels = data.second[number]
         supernet.zero_grad()
         loss = F.cross_entropy(supernet(second_images), second_labels)
@@ -256,8 +263,9 @@ def test_clipping_acts_on_weights_only():
 
 def test_regularizer_is_a_term_of_the_architecture_step():
     regularizer = OnWeightsToo()
-    result = fit(make_module(epochs=3, warmup_epochs=1, regularizer=regularizer), Noise(), limit_val_batches=0)
-    assert regularizer.calls == [(1, 3), (1, 3), (2, 3), (2, 3)]  # one an architecture step
+    data = Noise(warmup_epochs=1)
+    result = fit(make_module(epochs=3, warmup_epochs=1, regularizer=regularizer), data, limit_val_batches=0)
+    assert regularizer.calls == [(0, 3), (1, 3), "step", "step", (2, 3), "step", "step"]
     assert len(result.metrics["search/regularizer"]) == 2
     # Shown next to the losses, which stay those of the images.
     assert result.metrics["search/regularizer"][0] > 5 > result.metrics["search/architecture_loss"][0]
@@ -270,7 +278,7 @@ def test_beta_decay_pulls_alpha_together():
     means = []
     for module in modules:
         before = torch.cat([p.detach().clone() for p in module.supernet.alpha.values()])
-        fit(module, Noise(), limit_val_batches=0)
+        fit(module, Noise(warmup_epochs=1), limit_val_batches=0)
         means.append((torch.cat([p.detach() for p in module.supernet.alpha.values()]) - before).mean().item())
     assert means[1] == pytest.approx(-2 * 6e-4, rel=0.05)  # two steps, all of them down
     assert abs(means[0]) < 0.5 * 2 * 6e-4
@@ -280,7 +288,7 @@ def test_logs_where_the_architecture_stands():
     module = make_module(Mask.random(SPACE, ratio=0.5, seed=0), epochs=1, warmup_epochs=1)
     for parameter in module.supernet.architecture_parameters():
         parameter.data.zero_()
-    result = fit(module, Noise(1), limit_val_batches=0)
+    result = fit(module, Noise(1, warmup_epochs=1), limit_val_batches=0)
     for kind in ("normal", "reduce"):
         assert result.metrics[f"search/entropy_{kind}_nats"] == [pytest.approx(math.log(4), rel=1e-6)]
         count = sum(name == "skip_connect" for name, _ in module.genotype.cells[kind])
@@ -293,7 +301,7 @@ def test_entropy_is_the_mean_over_edges():
     alpha[0] = 100.0  # one edge of 14 has decided
     with torch.no_grad():
         module.supernet.alpha["reduce"].zero_()
-    metrics = fit(module, Noise(1), limit_val_batches=0).metrics
+    metrics = fit(module, Noise(1, warmup_epochs=1), limit_val_batches=0).metrics
     assert metrics["search/entropy_normal_nats"] == [pytest.approx(13 / 14 * math.log(2), rel=1e-6)]
     assert metrics["search/entropy_reduce_nats"] == [pytest.approx(math.log(2), rel=1e-6)]
 
@@ -315,7 +323,7 @@ def make_digits(max_train_images=None):
 
 def test_learns_digits():
     module = make_module(epochs=4, warmup_epochs=1, batch_size=64, learning_rate=0.2, regularizer=BetaDecay(25.0))
-    data = SearchData(make_digits(max_train_images=900), batch_size=64, seed=0)
+    data = SearchData(make_digits(max_train_images=900), batch_size=64, seed=0, warmup_epochs=1)
     result = fit(module, data)
     for name in ("train_loss", "val_loss", "train_acc", "val_acc", "learning_rate"):
         assert len(result.metrics[f"search/{name}"]) == 4, name
@@ -337,8 +345,8 @@ def test_learns_digits():
 
 
 def test_loss_is_that_of_a_weight_step():
-    module, data = make_module(epochs=1, warmup_epochs=1, regularizer=OnWeightsToo()), Noise(1)
-    images, labels = data.first.tensors
+    module, data = make_module(epochs=1, warmup_epochs=1, regularizer=OnWeightsToo()), Noise(1, warmup_epochs=1)
+    [(images, labels)] = data.first
     supernet = copy.deepcopy(module.supernet)
     loss = module.loss(images, labels).item()
     assert loss == pytest.approx(F.cross_entropy(supernet(images), labels).item(), rel=1e-6)

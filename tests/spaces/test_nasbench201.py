@@ -291,9 +291,8 @@ def test_every_parameter_has_a_gradient(architecture):
     network = build_network(from_architecture_string(architecture), init_channels=4, num_cells=3, num_classes=10)
     network.double()(images()).square().sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
-    network.set_drop_path(0.9)
-    for operation, drop_path in zip(network.layers[0].operations, network.layers[0].drop_paths, strict=True):
-        assert isinstance(drop_path, nn.Identity) == isinstance(operation, (nn.Identity, Zero))
+    for operation, path in zip(network.layers[0].operations, network.layers[0].paths, strict=True):
+        assert (path is None) == isinstance(operation, (nn.Identity, Zero))
 
 
 def with_weights_of(supernet, genotype):

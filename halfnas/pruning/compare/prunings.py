@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
-from lightning.pytorch import seed_everything
 from scipy.stats import spearmanr
 
 from halfnas.data import ImageDataset, PruningData
@@ -161,7 +160,6 @@ def _batches(pruner: Pruner, dataset: ImageDataset, seed: int) -> Iterator[list[
     if pruner.max_steps == 0:
         return
     size = pruner.batch_size * pruner.num_batches
-    seed_everything(seed, workers=True, verbose=False)  # augmentation draws from the global generators
     data = PruningData(dataset, batch_size=size, num_batches=pruner.max_steps, seed=seed)
     for images, labels in data.train_dataloader():
         yield split(images, labels, pruner.batch_size)
