@@ -6,7 +6,7 @@ from torch import nn
 
 from halfnas import build_supernet
 from halfnas.networks.build import check_compile
-from halfnas.networks.fused import Fan
+from halfnas.networks.fan import Fan
 from halfnas.spaces import CellKind, CellPlan, DartsSpace, Edge, Mask, SearchSpace, Skeleton
 from halfnas.spaces.operations import DARTS_OPERATIONS, ReLUConvBN
 

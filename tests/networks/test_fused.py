@@ -17,8 +17,9 @@ from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from halfnas import build_supernet
 from halfnas.memory import saved_for_backward
-from halfnas.networks.families import Separable
-from halfnas.networks.fused import Fan, FusedCell
+from halfnas.networks.fan import Fan
+from halfnas.networks.fused import FusedCell
+from halfnas.networks.separable import Separable
 from halfnas.spaces import DartsSpace, Mask, NASBench201Space
 from halfnas.spaces.operations import FactorizedReduce, ReLUConvBN, SepConv, Zero
 
@@ -254,9 +255,10 @@ def test_frozen_weights_cost_no_gradients_of_weights():
         with WeightGradients() as counted:
             output.backward()
         masks[frozen] = counted.number
-    kernels_of_mixtures = sum(isinstance(module, Fan) for module in fused.modules())  # these depend on alpha
+    # Kernels that depend on alpha: of the mixtures, and of what passes by.
+    kernels_of_mixtures = 2 * sum(isinstance(module, Fan) for module in fused.modules())
     pointwise_of_pairs = sum(
-        any(isinstance(family, Separable) and len(family.blocks) > 1 for family in module.families)
+        any(isinstance(family, Separable) and family.middle for family in module.families)
         for module in fused.modules()
         if isinstance(module, Fan)
     )
