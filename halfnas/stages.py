@@ -113,7 +113,12 @@ class _Run:
         pruner = self.plan.pruner
         start = self._begin("prune")
         module = PruningModule(
-            pruner, self.plan.space, self.plan.scoring_space, ratio=self.cfg.ratio, seed=self.cfg.seed
+            pruner,
+            self.plan.space,
+            self.plan.scoring_space,
+            ratio=self.cfg.ratio,
+            seed=self.cfg.seed,
+            cuda_graphs=self.cfg.cuda_graphs,
         )
         metrics = {}
         if module.epochs > 0:

@@ -4,9 +4,9 @@ from halfnas.pruning.importance import exact_changes, taylor_changes
 from halfnas.pruning.importance_pruner import ImportancePruner, NothingUsable
 from halfnas.pruning.module import PruningModule
 from halfnas.pruning.pruner import NoPruner, Pruner, RandomPruner
-from halfnas.pruning.ranking import Batch, RankingFunction, Sample, ScoringNetwork
+from halfnas.pruning.ranking import Batch, LogitRanking, RankingFunction, Sample, ScoringNetwork
 
 __all__ = [
-    "Batch", "ImportancePruner", "NoPruner", "NothingUsable", "Pruner", "PruningModule", "RandomPruner",
-    "RankingFunction", "Sample", "ScoringNetwork", "exact_changes", "taylor_changes",
+    "Batch", "ImportancePruner", "LogitRanking", "NoPruner", "NothingUsable", "Pruner", "PruningModule",
+    "RandomPruner", "RankingFunction", "Sample", "ScoringNetwork", "exact_changes", "taylor_changes",
 ]  # fmt: skip

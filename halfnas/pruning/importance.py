@@ -38,10 +38,15 @@ def initialize(network: torch.nn.Module, generator: torch.Generator) -> None:
     """
     for module in network.modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
-            torch.nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+            draw_weight(module.weight, generator)
             if module.bias is not None:
                 torch.nn.init.zeros_(module.bias)
     replace_all_batch_norm_modules_(network)
+
+
+def draw_weight(weight: Tensor, generator: torch.Generator) -> None:
+    """Draw the weight of one layer, in place, as `initialize` does."""
+    torch.nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=generator)
 
 
 def scored_places(supernet: Supernet) -> list[Place]:
@@ -110,8 +115,7 @@ def taylor_changes(supernet: Supernet, rankers: Sequence[RankingFunction], sampl
     Raises:
         ValueError: a ranking function has no derivatives, or they are switched off.
     """
-    if not torch.is_grad_enabled():
-        raise ValueError("`importance=taylor` needs derivatives, which no_grad or inference_mode switches off here")
+    check_derivatives()
     alike = _alike(supernet)
     vectors = [alpha.requires_grad_() for alpha in itertools.chain(*alike.values())]
     if sample.images.device.type == "cpu":
@@ -120,13 +124,26 @@ def taylor_changes(supernet: Supernet, rankers: Sequence[RankingFunction], sampl
     rows, whole = [], []
     for ranker in rankers:
         value = ranker(network, sample)
-        if not (ranker.differentiable and value.requires_grad):
-            name = type(ranker).__name__
-            raise ValueError(f"`importance=taylor` needs derivatives, which {name} does not give; use importance=exact")
-        gradients = torch.autograd.grad(value, vectors, materialize_grads=True)
+        gradients = derivatives(ranker, value, vectors)
         rows.append(torch.cat([g for g in gradients if len(g) > 1] or [value.new_empty(0)]).to(torch.float64))
         whole.append(value.detach().to(torch.float64))
     return torch.stack(rows), torch.stack(whole)
+
+
+def check_derivatives() -> None:
+    """Raise ValueError where derivatives are switched off."""
+    if not torch.is_grad_enabled():
+        raise ValueError("`importance=taylor` needs derivatives, which no_grad or inference_mode switches off here")
+
+
+def derivatives(
+    ranker: RankingFunction, value: Tensor, alphas: Sequence[Tensor], *, keep_graph: bool = False
+) -> Sequence[Tensor]:
+    """Of the value of a ranking function, by every alpha. Raises ValueError where it has none."""
+    if not (ranker.differentiable and value.requires_grad):
+        name = type(ranker).__name__
+        raise ValueError(f"`importance=taylor` needs derivatives, which {name} does not give; use importance=exact")
+    return torch.autograd.grad(value, alphas, retain_graph=keep_graph, materialize_grads=True)
 
 
 def combine(changes_RJ: Floats, whole_R: Floats, rankers: Mapping[str, RankingFunction], how: str) -> Floats:

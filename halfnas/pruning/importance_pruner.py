@@ -1,32 +1,20 @@
 """The pruner that removes what matters least to the ranking functions."""
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch.nn import functional as F
 
-from halfnas.networks import Supernet, build_supernet
 from halfnas.pruning.aggregation import AGGREGATES
 from halfnas.pruning.candidates import SCOPES, Candidates, Flags, Floats
-from halfnas.pruning.importance import (
-    COMBINATIONS,
-    IMPORTANCES,
-    Changes,
-    combine,
-    exact_changes,
-    initialize,
-    scored_places,
-    taylor_changes,
-)
+from halfnas.pruning.importance import COMBINATIONS, IMPORTANCES
 from halfnas.pruning.pruner import Pruner
 from halfnas.pruning.ranking import Batch, RankingFunction, Sample
 from halfnas.pruning.reliability import chance_agreement, full_agreement, half_agreement
+from halfnas.pruning.scoring import Scorer, Unusable
 from halfnas.spaces import Mask, SearchSpace
 
 log = logging.getLogger(__name__)
@@ -117,10 +105,7 @@ class ImportancePruner(Pruner):
         self._combine, self._aggregate, self._scope = combine, aggregate, scope
         self._rounds = rounds
         self.importance = importance
-        self._changes: dict[str, Changes] = {
-            "taylor": taylor_changes,
-            "exact": partial(exact_changes, candidates_per_call=candidates_per_call),
-        }
+        self._candidates_per_call = candidates_per_call
 
     def begin(self, space: SearchSpace, scoring_space: SearchSpace, *, ratio: float, seed: int) -> None:
         """Start with everything kept."""
@@ -131,6 +116,7 @@ class ImportancePruner(Pruner):
         self._start = self._candidates.flags(self._whole.kept)
         self._schedule = self._make_schedule()
         self.mask = self._whole
+        self._scores = self._scorer(self.importance)
         self.done = len(self._schedule) == 0
         self.max_steps = 0 if self.done else self._most_repeats
         self._levels: list[Floats] = []
@@ -184,8 +170,10 @@ class ImportancePruner(Pruner):
         Raises:
             Unusable: some are not finite, or all are the same.
         """
-        sample = self._sample(batches, _step_seed(self._seed, 0))
-        return self._score(self._scoring_network(sample), sample, importance, first=True)[0]
+        scorer = self._scorer(importance)
+        scorer.begin(self._sample(batches, _step_seed(self._seed, 0)))
+        scores, _ = scorer(self._start)
+        return scores[~np.isnan(scores)]
 
     def _contested(self, kept: Flags) -> Flags:
         """Candidates of groups that lose some of theirs."""
@@ -206,11 +194,16 @@ class ImportancePruner(Pruner):
     def _sample(self, batches: Sequence[Batch], seed: int) -> Sample:
         return Sample([self._scaled(batch) for batch in batches], seed)
 
-    def _scoring_network(self, sample: Sample) -> Supernet:
-        images = sample.images
-        supernet = build_supernet(self._scoring_space, self._candidates.mask(self._start))
-        initialize(supernet, torch.Generator().manual_seed(sample.seed))
-        return supernet.to(device=images.device, dtype=images.dtype).train().requires_grad_(False)
+    def _scorer(self, importance: str) -> Scorer:
+        return Scorer(
+            self._scoring_space,
+            self._candidates,
+            self.rankers,
+            importance=importance,
+            combine=self._combine,
+            candidates_per_call=self._candidates_per_call,
+            cuda_graphs=self.cuda_graphs,
+        )
 
     def _prune(self, sample: Sample) -> tuple[Floats, dict[str, float]]:
         """All rounds on one scoring network: levels of all candidates [J], and r(N) of the whole network."""
@@ -219,37 +212,17 @@ class ImportancePruner(Pruner):
         levels = np.zeros(len(kept))
         floor = np.full(len(candidates.targets), -np.inf)
         figures: dict[str, float] = {}
-        supernet = self._scoring_network(sample)
+        self._scores.begin(sample)
         for targets in self._schedule:
-            supernet.narrow(candidates.mask(kept))
-            scores, ratings = self._score(supernet, sample, self.importance, first=not figures)
+            scores, ratings = self._scores(kept)
             figures = figures or ratings
-            total = np.full(len(kept), np.nan)
-            total[[candidates.index[place] for place in scored_places(supernet)]] = scores
-            levels = np.where(np.isnan(total), levels, total)
-            for j in candidates.remove(kept, total, targets):
+            levels = np.where(np.isnan(scores), levels, scores)
+            for j in candidates.remove(kept, scores, targets):
                 group = candidates.groups[j]
-                floor[group] = levels[j] = max(_above(floor[group]), total[j])
+                floor[group] = levels[j] = max(_above(floor[group]), scores[j])
                 kept[j] = False
             levels[kept] = np.maximum(levels[kept], _above(floor[candidates.groups[kept]]))
         return levels, figures
-
-    def _score(
-        self, supernet: Supernet, sample: Sample, importance: str, *, first: bool
-    ) -> tuple[Floats, dict[str, float]]:
-        """Scores over `scored_places`, and what each ranking function says of the whole network."""
-        device = sample.images.device
-        with torch.autocast(device.type, enabled=False):  # differences of single candidates drown in bf16
-            changes, whole = self._changes[importance](supernet, list(self.rankers.values()), sample)
-        ratings = dict(zip(self.rankers, whole.tolist(), strict=True))
-        for key, row in zip(self.rankers, changes, strict=True):
-            if not math.isfinite(ratings[key]):
-                raise Unusable(f"{key} of the scoring network is {ratings[key]}")
-            if wrong := int((~row.isfinite()).sum()):
-                raise Unusable(f"{wrong} of {len(row)} scores of {key} are not finite")
-            if first and len(row) > 1 and row.max() == row.min():  # later on, few may be left
-                raise Unusable(f"{key} gives all {len(row)} candidates the same score, {row[0]:.4g}")
-        return combine(changes.cpu().numpy(), whole.cpu().numpy(), self.rankers, self._combine), ratings
 
     def _scaled(self, batch: Batch) -> Batch:
         if self.image_size is None or batch.images.shape[-1] <= self.image_size:
@@ -283,10 +256,6 @@ class ImportancePruner(Pruner):
 def _above(levels: Floats) -> Floats:
     """The next larger numbers: what falls later ends higher, if only just, so that the order of removal is kept."""
     return np.nextafter(levels, np.inf)
-
-
-class Unusable(ArithmeticError):
-    """Why a repeat cannot be used."""
 
 
 class NothingUsable(ValueError):

@@ -14,6 +14,9 @@ from halfnas.spaces import Mask, SearchSpace
 class PruningModule(LightningModule):
     """Runs a pruner over batches of training images. Nothing is trained, so there is no optimiser.
 
+    Args:
+        cuda_graphs: whether scores are captured, see `halfnas.training.Replay`.
+
     Attributes:
         stage: prefix of the metrics.
         epochs: 1, or 0 where the mask needs no data.
@@ -22,11 +25,19 @@ class PruningModule(LightningModule):
     stage = "prune"
 
     def __init__(
-        self, pruner: Pruner, space: SearchSpace, scoring_space: SearchSpace, *, ratio: float, seed: int
+        self,
+        pruner: Pruner,
+        space: SearchSpace,
+        scoring_space: SearchSpace,
+        *,
+        ratio: float,
+        seed: int,
+        cuda_graphs: str | bool = "auto",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.pruner = pruner
+        pruner.cuda_graphs = cuda_graphs
         pruner.begin(space, scoring_space, ratio=ratio, seed=seed)
         self.epochs = min(pruner.max_steps, 1)
 

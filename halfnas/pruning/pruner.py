@@ -20,6 +20,7 @@ class Pruner(ABC):
         batch_size, num_batches: what a step is given.
         image_size: the side in pixels that larger images are scaled down to; None for none.
         network: sizes of the scoring network, as overrides of the space's.
+        cuda_graphs: whether scores are captured, see `halfnas.training.Replay`; set before `begin`.
         mask: the mask so far; final after the last step.
     """
 
@@ -30,6 +31,7 @@ class Pruner(ABC):
     num_batches: int = 0
     image_size: int | None = None
     network: Mapping[str, Any] = MappingProxyType({})
+    cuda_graphs: str | bool = "auto"
     mask: Mask
 
     @abstractmethod

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property, partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -244,6 +244,27 @@ class RankingFunction(ABC):
     @abstractmethod
     def __call__(self, network: ScoringNetwork, sample: Sample) -> Tensor:
         """Rate a network."""
+
+
+class LogitRanking(RankingFunction):
+    """r(N): a scalar from nothing but the logits of all images, each batch with batch norm statistics of its own.
+
+    First-order importance needs one pass for all of these, on a network made for it (`StackedSupernet`); on CUDA
+    together with its backward pass it is one graph. A class that overrides the call is given a network like any other.
+    """
+
+    @abstractmethod
+    def rate(self, logits: Tensor) -> Tensor:
+        """Rate a network by its logits, [N, num_classes], batch after batch."""
+
+    def __call__(self, network: ScoringNetwork, sample: Sample) -> Tensor:
+        """Rate any network, one batch after the other."""
+        return self.rate(torch.cat([network(batch.images) for batch in sample.batches]))
+
+
+def rates_logits(ranker: RankingFunction) -> TypeGuard[LogitRanking]:
+    """Whether a ranking function sees nothing but logits."""
+    return isinstance(ranker, LogitRanking) and type(ranker).__call__ is LogitRanking.__call__
 
 
 def loss(network: ScoringNetwork, sample: Sample, parameters: Mapping[str, Tensor], norm: Norm | None = None) -> Tensor:

@@ -4,6 +4,7 @@ import logging
 import math
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from halfnas.pruning import importance_pruner as pruner_file
 from halfnas.pruning.aggregation import AGGREGATES
 from halfnas.pruning.candidates import SCOPES
 from halfnas.pruning.importance import initialize
-from halfnas.pruning.rankers import NASWOT, NNGPFrobenius, ParameterCount, ZiCo
+from halfnas.pruning.rankers import NASWOT, NNGPFrobenius, ParameterCount, SynFlow, ZiCo
 from halfnas.spaces import DartsSpace, Mask, NASBench201Space, num_kept
 
 SPACE = DartsSpace(init_channels=16, num_cells=8, in_channels=1)
@@ -777,3 +778,27 @@ def test_all_wrong_settings_are_named_together():
         make_pruner(scope="cell", aggregate="mode")
     with pytest.raises(ValueError, match="`num_batches` must be at least 2 for zico, got 1"):
         make_pruner(rankers={"zico": ZiCo()}, num_batches=1)
+
+
+# --- what has been recorded -------------------------------------------------------------------------------------------
+
+RECORDED = {
+    "nngp": {"rankers": {"nngp": NNGPFrobenius()}},
+    "nngp_exact": {"rankers": {"nngp": NNGPFrobenius()}, "importance": "exact"},
+    "synflow": {"rankers": {"synflow": SynFlow()}},
+    "zico": {"rankers": {"zico": ZiCo()}},
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_masks_are_those_of_the_first_release(name):
+    """Recorded when every network was built anew and every batch ran by itself (f729d19)."""
+    recorded = json.loads((Path(__file__).parent / "recorded.json").read_text())[name]
+    pruner = make_narrow_pruner(aggregate="shrink", repeats=2, num_batches=2, **RECORDED[name])
+    for step in range(2):
+        generator = torch.Generator().manual_seed(step)
+        images = torch.randn(2, 4, 1, 8, 8, generator=generator, dtype=torch.float64)
+        pruner.step([Batch(batch, torch.arange(4)) for batch in images])
+    assert pruner.mask.to_json()["kept"] == recorded["kept"]
+    found = [score for score in scores_of(pruner.mask) if score is not None]
+    np.testing.assert_allclose(found, recorded["importance"], rtol=1e-4, atol=1e-9)

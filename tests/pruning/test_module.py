@@ -201,3 +201,10 @@ def test_a_pruner_without_data_has_its_mask_at_once(pruner):
     module = PruningModule(pruner, SPACE, SCORING_SPACE, ratio=1.0, seed=0)
     assert module.epochs == 0
     assert module.mask.kept == Mask.full(SPACE).kept
+
+
+def test_whether_scores_are_captured_is_told_to_the_pruner():
+    for cuda_graphs in ("auto", False):
+        pruner = make_pruner()
+        PruningModule(pruner, SPACE, SCORING_SPACE, ratio=RATIO, seed=0, cuda_graphs=cuda_graphs)
+        assert pruner.cuda_graphs is cuda_graphs

@@ -9,24 +9,24 @@ import torch
 from torch import Tensor
 
 from halfnas.pruning.rankers.correlation import correlation
-from halfnas.pruning.ranking import RankingFunction, Sample, ScoringNetwork, check_several
+from halfnas.pruning.ranking import LogitRanking, check_several
 
 
-def nngp_kernel(network: ScoringNetwork, sample: Sample) -> Tensor:
-    """[N, N] over the images of all batches, each batch with batch norm statistics of its own."""
-    check_several(sample.images, "NNGP")
-    return correlation(torch.cat([network(batch.images) for batch in sample.batches]))
+def nngp_kernel(logits: Tensor) -> Tensor:
+    """[N, N], from logits [N, num_classes]."""
+    check_several(logits, "NNGP")
+    return correlation(logits)
 
 
-class NNGPFrobenius(RankingFunction):
+class NNGPFrobenius(LogitRanking):
     """r(N) = ||K||_F, between sqrt(N) and N for N samples; larger is better."""
 
-    def __call__(self, network: ScoringNetwork, sample: Sample) -> Tensor:
-        return torch.linalg.matrix_norm(nngp_kernel(network, sample), ord="fro")
+    def rate(self, logits: Tensor) -> Tensor:
+        return torch.linalg.matrix_norm(nngp_kernel(logits), ord="fro")
 
 
-class NNGPMean(RankingFunction):
+class NNGPMean(LogitRanking):
     """r(N) = mean of all entries of K, in [0, 1]; larger is better."""
 
-    def __call__(self, network: ScoringNetwork, sample: Sample) -> Tensor:
-        return nngp_kernel(network, sample).mean()
+    def rate(self, logits: Tensor) -> Tensor:
+        return nngp_kernel(logits).mean()
