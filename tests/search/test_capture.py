@@ -117,7 +117,7 @@ def test_captured_equals_eager_in_single_precision(bf16):
 
     assert captured.replay.captured == 4
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in captured.supernet.parameters())
-    assert losses[0] == pytest.approx(losses[1], rel=0.05 if bf16 else 0.01)
+    assert losses[0] == pytest.approx(losses[1], rel=0.15 if bf16 else 0.01)
     if not bf16:  # there two runs of the same end half as far apart as from their start
         assert drift(captured.supernet, expected.supernet, Search(**settings).supernet) < 0.03
 
