@@ -41,6 +41,7 @@ gpu: ## Test halfnas on a CUDA device and measure it there: under 8 minutes
 gpu-search: ## Prune and search CIFAR-10 on a CUDA device, print seconds and memory; DATASET=fake takes noise instead
 	$(GPU_PYTHON) benchmarks/gpu_search.py --dataset $(DATASET) trainer=gpu $(OVERRIDES)
 
+gpu gpu-search: export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 ifeq ($(GPU_PYTHON),$(BIN)/python)
 gpu gpu-search: install-dev
 endif
