@@ -18,8 +18,9 @@ from torch.func import replace_all_batch_norm_modules_
 from torch.nn import functional as F
 
 from halfnas.networks import build_supernet
+from halfnas.networks.batch_norms import EPS
 from halfnas.networks.cell import MixedOperation, SupernetCell, concatenated
-from halfnas.networks.families import EPS, has_usual_norms
+from halfnas.networks.families import has_usual_norms
 from halfnas.pruning.importance import draw_weight
 from halfnas.spaces import CellPlan, Mask, SearchSpace
 from halfnas.spaces.mask import Kept
