@@ -3,11 +3,13 @@
     python benchmarks/supernet.py --json benchmarks/results/supernet_b32.json
 
 Images are noise. A full search step is that of `BilevelSearch`: an architecture step (Adam) and a weight step (SGD),
-both with a gradient for all parameters. Three figures of each row, means over the same random masks where half of the
+both with a gradient for all parameters. Figures of each row, means over the same random masks where half of the
 candidates are kept:
 
 * kept: bytes that autograd saves in one forward pass, as in activations.py;
 * peak: of live tensors during a full search step, above weights and optimiser state;
+* ops, moved: operations that are no views in the forward and backward pass of half a step, and the bytes that they read
+  and write at this batch size, not counted for compiled rows; both grow with what a GPU has to launch and to move;
 * step: median over rounds, for the first masks only. Every row lives in a process of its own, so that no allocator
   disturbs another; in a round each takes its turn, so that a busy moment of the machine does not hit only one.
 
@@ -36,7 +38,7 @@ from torch.nn.functional import cross_entropy
 
 from halfnas import Mask, build_supernet, load_space
 from halfnas.files import write_json
-from halfnas.memory import MIB, peak_live_memory, peak_memory, reset_peak_memory, saved_for_backward
+from halfnas.memory import MIB, Traffic, peak_live_memory, peak_memory, reset_peak_memory, saved_for_backward
 from halfnas.networks import Supernet
 from halfnas.spaces import SearchSpace
 
@@ -45,6 +47,7 @@ PARTIAL_CHANNELS = {"DARTS": 1, "PC-DARTS": 4}  # K
 RATIOS = (1.0, 0.5)
 ENGINES = ("plain", "fused")
 RECOMPUTE = ("none", "nodes", "cells")
+GIB = 2**30
 
 Row = dict[str, Any]  # the figures of one setup
 
@@ -147,7 +150,8 @@ def work(connection: Connection, setup: Setup, arguments: argparse.Namespace) ->
     device: torch.device = arguments.device
     images, labels = noise(space, setup.batch_size or arguments.batch_size, arguments.image_size, device)
     steps = [SearchStep(net.to(device), images, labels) for net in setup.supernets(space, arguments.masks)]
-    connection.send(measure_memory(steps, warmup=2 if setup.compile else 1))
+    answer = measure_memory(steps, warmup=2 if setup.compile else 1)
+    connection.send(answer | ({"operations": [], "moved_gib": []} if setup.compile else measure_traffic(steps)))
     while True:
         connection.recv()
         connection.send(measure_seconds(steps[: arguments.timed_masks]))
@@ -165,6 +169,18 @@ def measure_memory(steps: list[SearchStep], warmup: int) -> Row:
         if device.type == "cuda":
             row["reserved_mib"].append(peak_memory(device)["peak_reserved_mib"])
     release(device)
+    return row
+
+
+def measure_traffic(steps: list[SearchStep]) -> Row:
+    """Operations and bytes of half a step of each mask."""
+    row: Row = {"operations": [], "moved_gib": []}
+    for step in steps:
+        step.supernet.zero_grad()
+        with Traffic() as traffic:
+            step.loss().backward()
+        row["operations"].append(traffic.num_operations)
+        row["moved_gib"].append(traffic.num_bytes / GIB)
     return row
 
 
@@ -228,7 +244,8 @@ def measure(setups: list[Setup], arguments: argparse.Namespace) -> dict[Setup, R
 def as_row(setup: Setup, answer: Row, rounds: list[list[float]]) -> Row:
     """Means over masks; `rounds` are the seconds of every mask's step."""
     step_ms = [1000 * statistics.median(times) for times in zip(*rounds, strict=True)]
-    of_masks = {key: answer[key] for key in ("saved_mib", "peak_mib", "reserved_mib")} | {"step_ms": step_ms}
+    of_masks = {key: answer[key] for key in ("saved_mib", "peak_mib", "reserved_mib", "operations", "moved_gib")}
+    of_masks["step_ms"] = step_ms
     row: Row = {"name": setup.name, **asdict(setup)}
     row |= {key: statistics.mean(values) if values else None for key, values in of_masks.items()}
     row["compile_seconds"] = None
@@ -301,6 +318,8 @@ def as_table(rows: list[Row], title: str) -> Table:
         ("of\nDARTS", "peak_of_darts", ".1%"),
         ("of\nplain", "peak_of_plain", ".1%"),
         ("reserved\nMiB", "reserved_mib", ".0f"),
+        ("ops", "operations", ".0f"),
+        ("moved\nGiB", "moved_gib", ".2f"),
         ("step\nms", "step_ms", ".0f"),
         ("faster\nthan DARTS", "speed_of_darts", ".2f"),
         ("faster\nthan plain", "speed_of_plain", ".2f"),

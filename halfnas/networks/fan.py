@@ -165,27 +165,36 @@ class Fan(nn.Module):
 
     def compute(
         self, so_far: Tensor | None, state: Tensor, scalars: Tensor, weights: Sequence[Tensor]
-    ) -> tuple[list[Tensor], list[Moments], Features]:
-        """The same of what the engine knows, by autograd, and what a backward pass needs."""
+    ) -> tuple[list[Tensor], list[Moments], Features | None]:
+        """The same of what the engine knows, by autograd; and what a backward pass needs, unless that makes it anew."""
         with without_autocast(state):
-            state = state.to(dtype := working_dtype(state))
-            routed, *passing = self.by_part(scalars)
+            state = state.to(working_dtype(state))
             features, moments = self.features(state, weights)
-            output: Tensor | None = None
-            for i, passed in enumerate(features.passed):
-                part = F.conv2d(passed[0] if passed else state, self.passing_kernel(i, passing[i]).to(dtype))
-                output = part if output is None else output.add_(part)
-            if features.maps is not None:
-                if features.fold is None:
-                    kernel, bias = self._running_kernel(routed, as_matrices(weights[-1]))
-                    mixed = F.conv2d(features.maps, kernel.to(dtype), bias.to(dtype))
-                else:
-                    mixed = F.conv2d(features.maps, mixing_kernel(routed, features.fold.folded).to(dtype))
-                if output is None:
-                    output = mixed
-                else:
-                    output[:, :: self.partial_channels].add_(mixed)
-            return self._pieces(so_far if so_far is None else so_far.to(dtype), output), moments, features
+            output = self._mixed(state, features, scalars, weights)
+            kept = None if self.recompute else features
+            del features
+            return self._pieces(so_far if so_far is None else so_far.to(state.dtype), output), moments, kept
+
+    def _mixed(self, state: Tensor, features: Features, scalars: Tensor, weights: Sequence[Tensor]) -> Tensor | None:
+        """The mixtures on all edges, [B, T * C, H', W'], with what passes by; None without any."""
+        routed, *passing = self.by_part(scalars)
+        output: Tensor | None = None
+        for i, passed in enumerate(features.passed):
+            part = F.conv2d(passed[0] if passed else state, self.passing_kernel(i, passing[i]).to(state.dtype))
+            output = part if output is None else output.add_(part)
+        if features.maps is None:
+            return output
+        bias = None
+        if features.fold is None:
+            kernel, bias = self._running_kernel(routed, as_matrices(weights[-1]))
+            bias = bias.to(state.dtype)
+        else:
+            kernel = mixing_kernel(routed, features.fold.folded)
+        mixed = F.conv2d(features.maps, kernel.to(state.dtype), bias)
+        if output is None:
+            return mixed
+        output[:, :: self.partial_channels].add_(mixed)
+        return output
 
     def features(self, state: Tensor, weights: Sequence[Tensor]) -> tuple[Features, list[Moments]]:
         """All maps and what passes by."""

@@ -47,7 +47,7 @@ class Mixture(Step):
         pieces, moments, features = fan.compute(so_far, state, scalars, weights)
         statistics = [part for seen in moments for part in (seen.mean, seen.variance)]
         ctx.mark_non_differentiable(*statistics)
-        kept, ctx.structure = tree_flatten(None if fan.recompute else features)
+        kept, ctx.structure = tree_flatten(features)
         ctx.fan, ctx.dtype = fan, pieces[0].dtype
         ctx.save_for_backward(state, scalars, *weights, *(tensor for tensor in kept if tensor is not None))
         ctx.set_materialize_grads(False)
@@ -72,31 +72,19 @@ class Mixture(Step):
             gradient = gradient_of_pieces(gradients, fan.piece_sizes)
             routed, *passing = fan.by_part(scalars)
             for_state = Accumulator(state.shape[1])
-            for_scalars: list[Tensor] = []
-            for i, (passage, passed) in enumerate(zip(fan.passages, features.passed, strict=True)):
-                module, start, stop = passage
-                read, *indices = passed or [state]
-                for_read, for_kernel, _ = conv_backward(
-                    gradient,
-                    read,
-                    fan.passing_kernel(i, passing[i]).to(ctx.dtype),
-                    needed=(needs_state, needs_scalars, False),
-                )
-                if needs_state:
-                    for_state.add(start, pooled_backward(module, for_read, state[:, start:stop], indices))
-                if needs_scalars:
-                    for_scalars.append(for_kernel.view(len(passing[i]), -1).to(scalars.dtype) @ fan.pattern(i).mT)
+            needed = needs_state, needs_scalars
+            for_scalars = passages_backward(fan, gradient, state, passing, features.passed, for_state, needed)
             for_weights: list[Tensor | None] = [None] * len(weights)
             if features.maps is not None:
                 mixed = dense(gradient[:, :: fan.partial_channels]) if fan.partial_channels > 1 else gradient
                 needed = needs_state, any(needs_weights)
                 kept_by_families = features.kept
-                for_routed, parts, for_linear = mixing_backward(
-                    mixed, features.maps, features.fold, routed, fan.part_channels, needed
-                )
+                for_routed, for_maps, for_linear = mixing_backward(mixed, features.maps, features.fold, routed, needed)
                 for_scalars.insert(0, for_routed)
                 del mixed, features, kept  # what is not needed any more is not kept beside what comes next
                 if any(needed):
+                    parts = sums_of_parts(for_maps[0], for_maps[1], fan.part_channels)
+                    for_maps.clear()
                     for_x, for_weights = families_backward(fan, parts, state, weights, kept_by_families, needed)
                     for_weights.append(None if for_linear is None else for_linear.view_as(weights[-1]))
                     for part in for_x:
@@ -121,17 +109,42 @@ def gradient_of_pieces(gradients: Sequence[Tensor | None], sizes: Sequence[int])
     return concatenated(parts)
 
 
+def passages_backward(
+    fan: Any,
+    gradient: Tensor,
+    state: Tensor,
+    weights: Sequence[Tensor],
+    passed: Sequence[Sequence[Tensor]],
+    for_state: "Accumulator",
+    needed: tuple[bool, bool],
+) -> list[Tensor]:
+    """Add the gradient of the state to what there is; gives those of the weights [T, p] of each passage.
+
+    Args:
+        needed: of the state, of the weights.
+    """
+    for_weights = []
+    for i, (module, start, stop) in enumerate(fan.passages):
+        read, *indices = passed[i] or [state]
+        kernel = fan.passing_kernel(i, weights[i]).to(gradient.dtype)
+        for_read, for_kernel, _ = conv_backward(gradient, read, kernel, needed=(*needed, False))
+        if needed[0]:
+            for_state.add(start, pooled_backward(module, for_read, state[:, start:stop], indices))
+        if needed[1]:
+            for_weights.append(for_kernel.view(len(weights[i]), -1).to(weights[i].dtype) @ fan.pattern(i).mT)
+    return for_weights
+
+
 def mixing_backward(
     gradient: Tensor,
     maps: Tensor,
     fold: Fold,
     routed: Tensor,
-    part_channels: Sequence[int],
     needed: tuple[bool, bool],
 ) -> tuple[Tensor, list[Tensor], Tensor | None]:
-    """Gradients of the weights [T, M], and as far as `needed` of the maps, in parts, and of A.
+    """Gradients of the weights [T, M], and as far as `needed` of the maps and of A.
 
-    That of the maps is the one through the mixtures and the one through the statistics of their batch norms.
+    That of the maps is a sum of two: through the mixtures, and through the statistics of their batch norms.
     """
     positions = maps.numel() // maps.shape[1]
     kernel = mixing_kernel(routed, fold.folded).to(maps.dtype)
@@ -144,8 +157,7 @@ def mixing_backward(
     for_linear, quadratic = fold_backward(for_folded, fold, positions, needs_linear=needed[1])
     # What is centred has a gradient without a mean.
     shift = kernel[..., 0, 0].mT @ (sums * (-1 / positions))
-    parts = sums_of_parts(for_maps, pointwise(maps, quadratic, shift), part_channels)
-    return for_routed, parts, for_linear
+    return for_routed, [for_maps, pointwise(maps, quadratic, shift)], for_linear
 
 
 def families_backward(

@@ -93,5 +93,6 @@ class ReluConvNorm(Step):
             )  # fmt: skip
             if not needs_parts:
                 return None, for_weight, *(None for _ in parts)
-            for_active = aten.threshold_backward(for_read[:, :, : active.shape[2], : active.shape[3]], active, 0)
+            for_active = for_read[:, :, : active.shape[2], : active.shape[3]]
+            aten.threshold_backward.grad_input(for_active, active, 0, grad_input=for_active)  # in place
         return None, for_weight, *for_active.split([part.shape[1] for part in parts], dim=1)

@@ -63,9 +63,9 @@ class Separable(Family):
 
     def maps(self, reads: Reads, weights: Sequence[Tensor], identity: Tensor | None) -> Maps:
         first, second, middle = self._by_layer(weights, reads.x.dtype)
-        repeated = self._repeated(reads.active)
+        read = {m: repeated(reads.active, m) for m in {len(group) for group in self.first}}
         outputs = [
-            depthwise(repeated[len(group)], weight, geometry)
+            depthwise(read[len(group)], weight, geometry)
             for group, weight, geometry in zip(self.first, first, self.first_geometries, strict=True)
         ]
         if not second:
@@ -90,19 +90,24 @@ class Separable(Family):
     ) -> tuple[Any, list[Any]]:
         first, second, _ = self._by_layer(weights, reads.x.dtype)
         for_later = self._through_second(gradients, second, kept, needed[1]) if second else []
-        repeated = self._repeated(reads.active)
+        c = reads.x.shape[1]
         for_reads: list[Any] = []
         for_first: list[Any] = []
+        read, m = reads.active, 1
         for group, weight, geometry in zip(self.first, first, self.first_geometries, strict=True):
-            for_read, for_weight = depthwise_backward(gradients.pop(0), repeated[len(group)], weight, geometry, needed)
-            for_reads.append(for_read)
+            if len(group) != m:
+                m = len(group)
+                read = repeated(reads.active, m)
+            for_read, for_weight = depthwise_backward(gradients.pop(0), read, weight, geometry, needed)
             for_first.append(for_weight)
+            if needed[0]:  # what a stride of 2 reads is large: summed at once, otherwise all together
+                for_reads.append(summed(for_read, c) if geometry.stride > 1 else for_read)
+        del read
         for_active = None
         if needed[0]:
-            for_active = concatenated(for_reads)
-            if for_active.shape[1] > reads.x.shape[1]:
-                for_reads.clear()
-                for_active = for_active.unflatten(1, (-1, reads.x.shape[1])).sum(dim=1)
+            together = concatenated(for_reads)
+            for_reads.clear()
+            for_active = summed(together, c)
         return for_active, [*for_first, *for_later]
 
     def _through_second(
@@ -155,12 +160,17 @@ class Separable(Family):
         middle = as_matrices(weights[-1]) if self.middle else None
         return filters[: len(self.first)], filters[len(self.first) :], middle
 
-    def _repeated(self, active: Tensor) -> dict[int, Tensor]:
-        """By the number of convolutions that read every channel what they read."""
-        sizes = {len(group) for group in self.first}
-        return {m: torch.cat([active] * m, dim=1) if m > 1 else active for m in sizes}
-
     def _split(self, x: Tensor) -> Sequence[Tensor]:
         """The channels of each name of SepConv."""
         c = x.shape[1] // len(self.middle)
         return x.split([len(group) * c for group in self.second], dim=1)
+
+
+def repeated(x: Tensor, m: int) -> Tensor:
+    """What m convolutions read that read every channel: [B, m * c, H, W]."""
+    return torch.cat([x] * m, dim=1) if m > 1 else x
+
+
+def summed(x: Tensor, c: int) -> Tensor:
+    """The other way round: the sum of all blocks of c channels."""
+    return x.unflatten(1, (-1, c)).sum(dim=1) if x.shape[1] > c else x
