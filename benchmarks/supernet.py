@@ -40,7 +40,9 @@ from halfnas import Mask, build_supernet, load_space
 from halfnas.files import write_json
 from halfnas.memory import MIB, Traffic, peak_live_memory, peak_memory, reset_peak_memory, saved_for_backward
 from halfnas.networks import Supernet
+from halfnas.search import BilevelStep, Softmax
 from halfnas.spaces import SearchSpace
+from halfnas.training import adam, sgd
 
 FORMAT = 1
 PARTIAL_CHANNELS = {"DARTS": 1, "PC-DARTS": 4}  # K
@@ -102,17 +104,17 @@ def all_setups(batch_size: int, with_compile: bool) -> list[Setup]:
 
 
 class SearchStep:
-    """The full search step of `BilevelSearch`; its settings are those of conf/searcher/pcdarts.yaml."""
+    """The `BilevelStep` of a search, without a regulariser; its settings are those of conf/searcher/pcdarts.yaml."""
 
     def __init__(self, supernet: Supernet, images: Tensor, labels: Tensor) -> None:
-        self.supernet = supernet
+        self.supernet = supernet.train()
         self.images = images
         self.labels = labels
-        self.parameters = supernet.weight_parameters()
-        self.weights = torch.optim.SGD(self.parameters, lr=0.1, momentum=0.9, weight_decay=3e-4)
-        self.architecture = torch.optim.Adam(
-            supernet.architecture_parameters(), lr=6e-4, betas=(0.5, 0.999), weight_decay=1e-3
+        weights = sgd(supernet.weight_parameters(), learning_rate=0.1, momentum=0.9, weight_decay=3e-4)
+        architecture = adam(
+            supernet.architecture_parameters(), learning_rate=6e-4, betas=(0.5, 0.999), weight_decay=1e-3
         )
+        self.step = BilevelStep(supernet, weights, architecture, gradient_clip=5.0, relaxation=Softmax())
 
     def loss(self) -> Tensor:
         """What both halves of a step minimise."""
@@ -120,13 +122,7 @@ class SearchStep:
 
     def __call__(self) -> None:
         """Both halves."""
-        self.architecture.zero_grad()
-        self.loss().backward()
-        self.architecture.step()
-        self.weights.zero_grad()
-        self.loss().backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, 5.0)
-        self.weights.step()
+        self.step(self.images, self.labels, self.images, self.labels)
 
     def seconds(self) -> float:
         """Of one step that is made."""
