@@ -256,6 +256,5 @@ def _quiet_lightning() -> None:
     """Leave out Lightning's hints; its warnings and errors are shown."""
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")  # one file a stage
     warnings.filterwarnings("ignore", message=".*(LeafSpec|treespec).*")
     warnings.filterwarnings("ignore", message=".*number of training batches.*is smaller than the logging interval.*")

@@ -27,7 +27,7 @@ CHOICES = ("dataset", "space", "pruner", "searcher", "evaluation")
 #: Settings that change where a run writes, how it is named or how fast images are loaded, not what comes out.
 IGNORED = (
     *("name", "optimized_metric", "optimized_budget", "budget_metric", "seed", "paths", "logger", "callbacks"),
-    *("dataset.num_workers", "dataset.on_device", "dataset.root"),
+    *("dataset.num_workers", "dataset.root"),
 )
 
 

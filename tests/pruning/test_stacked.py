@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from halfnas.networks import build_supernet
+from halfnas.networks.convolutions import Geometry
 from halfnas.pruning.importance import initialize
 from halfnas.pruning.stacked import StackedSupernet, _Depthwise, _normalized
 from halfnas.spaces import DartsSpace, Mask, NASBench201Space
@@ -114,9 +115,9 @@ def test_gradient_of_a_depthwise_convolution(kernel, dilation, stride, size, lay
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 6, size, size, generator=generator, dtype=torch.float64).contiguous(memory_format=layout)
     weight = torch.randn(6, 1, kernel, kernel, generator=generator, dtype=torch.float64)
-    sizes = stride, dilation * (kernel // 2), dilation
+    sizes = Geometry(stride, dilation * (kernel // 2), dilation)
     x.requires_grad_()
-    found, expected = _Depthwise.apply(x, weight, *sizes), nn.functional.conv2d(x, weight, None, *sizes, 6)
+    found, expected = _Depthwise.apply(x, weight, sizes), nn.functional.conv2d(x, weight, None, *sizes, 6)
     assert found.equal(expected)
     gradient = torch.randn(found.shape, generator=generator, dtype=torch.float64)
     for_x, for_x_expected = (torch.autograd.grad(y, x, gradient)[0] for y in (found, expected))

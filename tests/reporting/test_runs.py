@@ -72,11 +72,17 @@ def test_a_done_run(tmp_path):
 def test_what_does_not_change_the_outcome_is_no_setting(tmp_path):
     run = read_run(write(tmp_path / "a", optimized_budget=1.0, budget_metric="a"))
     ignored = ("seed", "name", "optimized_metric", "optimized_budget", "budget_metric", "paths", "logger")
-    of_dataset = ("dataset.root", "dataset.num_workers", "dataset.on_device")
+    of_dataset = ("dataset.root", "dataset.num_workers")
     assert not {*ignored, *of_dataset} & run.settings.keys()
     assert not [key for key in run.settings if key.startswith(("logger.", "paths.", "callbacks."))]
     other = write(tmp_path / "b", name="mine", dataset__num_workers=4, dataset__root="/data", paths__data_dir="/data")
     assert read_run(other).settings == run.settings
+
+
+def test_where_the_images_lie_is_told_apart(tmp_path):
+    """Held on the device they are part of its peaks of memory."""
+    runs = [read_run(write(tmp_path / str(where), dataset__on_device=where)) for where in (True, False)]
+    assert runs[0].settings != runs[1].settings
 
 
 @pytest.mark.parametrize(("name", "is_ignored"), [("dataset.num_workers", True), ("name_of_mine", False)])
