@@ -5,9 +5,9 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from halfnas.launch import launch
-from halfnas.schema import register
-from halfnas.sweeps import command
+from halfnas.config.schema import register
+from halfnas.jobs.launch import launch
+from halfnas.jobs.sweeps import command
 
 register()
 

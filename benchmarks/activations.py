@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from halfnas import Mask, build_supernet, load_space
-from halfnas.files import write_json
 from halfnas.memory import MIB, saved_for_backward
 from halfnas.networks import Supernet
+from halfnas.runs.files import write_json
 from halfnas.spaces import SearchSpace
 
 FORMAT = 1

@@ -40,9 +40,9 @@ from torch import Tensor
 
 from halfnas import Mask, build_supernet, load_space
 from halfnas.evaluation import TrainingLoss, TrainingStep, drop_path_factors
-from halfnas.files import write_json
 from halfnas.memory import MIB, reset_peak_memory
 from halfnas.networks import DiscreteNetwork
+from halfnas.runs.files import write_json
 from halfnas.search import BilevelStep, Softmax
 from halfnas.spaces import find_genotype
 from halfnas.spaces.load import CONF
@@ -235,8 +235,8 @@ def pruning(arguments: argparse.Namespace) -> Figures:
     """The whole pruning stage as train.py runs it, on noise of CIFAR's shape."""
     from hydra import compose, initialize_config_dir
 
-    from halfnas import stages
-    from halfnas.schema import register
+    from halfnas.config.schema import register
+    from halfnas.stages import run as stages
 
     register()
     accelerator = "cpu" if arguments.device.type == "cpu" else "gpu"

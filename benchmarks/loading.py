@@ -21,7 +21,7 @@ from torch.utils.data import Subset
 from halfnas.data import Batches, Cifar10, Fake, ImageDataset
 from halfnas.data.batches import InOrder, Shuffled
 from halfnas.data.images import open_images
-from halfnas.files import write_json
+from halfnas.runs.files import write_json
 
 FORMAT = 1
 SETTINGS = {"crop_padding": 4, "flip": True, "num_workers": 0}

@@ -1,4 +1,4 @@
-"""One set of results from comparisons that ran in parts: `python -m halfnas.pruning.compare` with some pruners each.
+"""One set of results from comparisons that ran in parts: `python -m halfnas.comparison` with some pruners each.
 
     python benchmarks/merge_compare.py PART [PART ...] --accuracies PATH --out benchmarks/results/compare
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from halfnas.pruning.compare import figures, prunings
-from halfnas.pruning.compare.benchmark import Accuracies
+from halfnas.comparison import figures, prunings
+from halfnas.comparison.benchmark import Accuracies
 from halfnas.reporting.table import Cell, Table
 from halfnas.spaces import Mask, load_space
 

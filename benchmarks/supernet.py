@@ -37,9 +37,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from halfnas import Mask, build_supernet, load_space
-from halfnas.files import write_json
 from halfnas.memory import MIB, Traffic, peak_live_memory, peak_memory, reset_peak_memory, saved_for_backward
 from halfnas.networks import Supernet
+from halfnas.runs.files import write_json
 from halfnas.search import BilevelStep, Softmax
 from halfnas.spaces import SearchSpace
 from halfnas.training import adam, sgd

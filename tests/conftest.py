@@ -9,7 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from halfnas.schema import register
+from halfnas.config.schema import register
 from halfnas.spaces.load import CONF
 
 torch.set_num_threads(1)  # tests run in parallel processes; threads on top of them only wait for each other

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from wandb import wandb_agent
 
-from halfnas.schema import check, register
+from halfnas.config.schema import check, register
 from halfnas.spaces.load import CONF
 
 REPOSITORY = Path(__file__).parents[1]
@@ -71,7 +71,7 @@ def test_it_optimises_what_train_py_returns_and_not_the_test_accuracy():
 
 OPEN = """
 import json, sys
-from halfnas.loggers import wandb_logger
+from halfnas.callbacks.loggers import wandb_logger
 logger = wandb_logger(project="halfnas", group="sweep123", name="nngp-r0.50-s0", columns={"ratio": 0.5, "seed": 0})
 logger.log_hyperparams({"ratio": 0.5})
 run = logger.experiment

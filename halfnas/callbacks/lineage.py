@@ -10,8 +10,8 @@ from typing import Any
 import wandb
 from lightning.pytorch.loggers import Logger
 
+from halfnas.callbacks.loggers import RunLogger
 from halfnas.data import ImageDataset
-from halfnas.loggers import RunLogger
 from halfnas.spaces import Genotype, Mask
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from halfnas.memory import MIB, peak_memory, reset_peak_memory, saved_for_backward
-from halfnas.rehearsal import random_batch, rehearsal
+from halfnas.training.rehearsal import random_batch, rehearsal
 
 
 class MemoryMonitor(Callback):

@@ -7,7 +7,7 @@ import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
 from matplotlib.figure import Figure
 
-from halfnas.reporting.drawing import draw_genotype, draw_mask, draw_strengths
+from halfnas.drawing.drawing import draw_genotype, draw_mask, draw_strengths
 from halfnas.spaces import Genotype, Mask, SearchSpace
 
 DPI = 150

@@ -7,7 +7,7 @@ import torch
 
 from halfnas.networks.cell import SupernetCell
 from halfnas.networks.discrete import DiscreteNetwork
-from halfnas.networks.fused import FusedCell
+from halfnas.networks.fused.cell import FusedCell
 from halfnas.networks.plain import PlainCell
 from halfnas.networks.recompute import check_recompute
 from halfnas.networks.supernet import Supernet

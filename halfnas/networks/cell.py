@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from halfnas.spaces import CellKind, CellPlan, SearchSpace
+from halfnas.spaces import CellKind, CellPlan, EdgePlan, SearchSpace
 
 #: What a layer gives: a tensor, or parts of one that whoever reads it concatenates over channels.
 Parts = Tensor | tuple[Tensor, ...]
@@ -33,9 +34,9 @@ class Mixing(NamedTuple):
 class MixedOperation(nn.Module):
     """sum_o w_o o(x) over the kept candidates of one edge."""
 
-    def __init__(self, space: SearchSpace, names: Sequence[str], channels: int, stride: int) -> None:
+    def __init__(self, space: SearchSpace, names: Sequence[str], edge: EdgePlan) -> None:
         super().__init__()
-        self.operations = nn.ModuleDict({n: space.operation(n, channels, stride, search=True) for n in names})
+        self.operations = nn.ModuleDict({name: space.operation(name, edge, search=True) for name in names})
 
     def keep(self, names: Sequence[str]) -> None:
         """Drop all candidates but these."""
@@ -52,12 +53,11 @@ class PartialMixedOperation(nn.Module):
     On edges of stride 2 the rest is max-pooled to the same resolution.
     """
 
-    def __init__(
-        self, space: SearchSpace, names: Sequence[str], channels: int, stride: int, partial_channels: int
-    ) -> None:
+    def __init__(self, space: SearchSpace, names: Sequence[str], edge: EdgePlan, partial_channels: int) -> None:
         super().__init__()
-        self.mixed = MixedOperation(space, names, channels // partial_channels, stride)
-        self.bypass = nn.Identity() if stride == 1 else nn.MaxPool2d(2, stride=2, ceil_mode=True)
+        width = edge.channels // partial_channels
+        self.mixed = MixedOperation(space, names, replace(edge, in_channels=width, out_channels=width))
+        self.bypass = nn.Identity() if edge.stride == 1 else nn.MaxPool2d(2, stride=2, ceil_mode=True)
         self.partial_channels = partial_channels
 
     def keep(self, names: Sequence[str]) -> None:
@@ -99,10 +99,10 @@ class SupernetCell(nn.Module, ABC):
         self.recompute_nodes = recompute_nodes
         self.preprocess = nn.ModuleList(plan.preprocess)
         self.edges = nn.ModuleList(
-            MixedOperation(space, names, plan.channels, stride)
+            MixedOperation(space, names, edge)
             if partial_channels == 1
-            else PartialMixedOperation(space, names, plan.channels, stride, partial_channels)
-            for names, stride in zip(kept, plan.strides, strict=True)
+            else PartialMixedOperation(space, names, edge, partial_channels)
+            for names, edge in zip(kept, plan.edges, strict=True)
         )
 
     @abstractmethod

@@ -36,7 +36,7 @@ class DiscreteCell(nn.Module):
         targets = [node for node in kind.nodes for _ in range(kind.genes_into(node))]
         for (name, source), target in zip(genes, targets, strict=True):
             edge = next(e for e in kind.edges_into(target) if kind.edges[e].source == source)
-            operation = space.operation(name, plan.channels, plan.strides[edge], search=False)
+            operation = space.operation(name, plan.edges[edge], search=False)
             kept = isinstance(operation, nn.Identity) or name == NONE
             self.operations.append(operation)
             self.paths.append(None if kept else self.num_paths)

@@ -18,10 +18,10 @@ from torch.func import replace_all_batch_norm_modules_
 from torch.nn import functional as F
 
 from halfnas.networks import build_supernet
-from halfnas.networks.batch_norms import EPS
 from halfnas.networks.cell import MixedOperation, SupernetCell, concatenated
-from halfnas.networks.convolutions import Geometry, depthwise, depthwise_backward
-from halfnas.networks.families import geometry_of, has_usual_norms
+from halfnas.networks.fused.batch_norms import EPS
+from halfnas.networks.fused.convolutions import Geometry, depthwise, depthwise_backward
+from halfnas.networks.fused.families import geometry_of, has_usual_norms
 from halfnas.pruning.importance import draw_weight
 from halfnas.spaces import CellPlan, Mask, SearchSpace
 from halfnas.spaces.mask import Kept
@@ -194,7 +194,7 @@ def _families(cell: SupernetCell, plan: CellPlan) -> dict[int, list[Family]]:
         families = found.setdefault(edge.source, {})
         for name, operation in cast(MixedOperation, mixed).operations.items():
             if not isinstance(operation, Zero):
-                family = families.setdefault((name, plan.strides[e]), Family(name, {}))
+                family = families.setdefault((name, plan.edges[e].stride), Family(name, {}))
                 family.operations[e] = operation
     return {source: list(families.values()) for source, families in found.items()}
 

@@ -1,5 +1,5 @@
 """Figures of genotypes, masks and mixing weights; tables and pages of finished runs."""
 
-from halfnas.reporting.drawing import draw_genotype, draw_mask, draw_strengths, genotype_to_dot
+from halfnas.drawing.drawing import draw_genotype, draw_mask, draw_strengths, genotype_to_dot
 
 __all__ = ["draw_genotype", "draw_mask", "draw_strengths", "genotype_to_dot"]

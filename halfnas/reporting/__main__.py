@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from halfnas.files import write_text
 from halfnas.reporting.report import command, report_folder, write_report
 from halfnas.reporting.study import read_study
 from halfnas.reporting.tables import terminal_table
+from halfnas.runs.files import write_text
 
 ROOMY = 110  # columns
 WIDTH = 160  # where there is no terminal that says otherwise

@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from halfnas.files import write_text
 from halfnas.reporting.figures import Drawing, draw_all
 from halfnas.reporting.page import Picture, html_page, png
 from halfnas.reporting.study import Study, read_study
@@ -18,6 +17,7 @@ from halfnas.reporting.tables import (
     runs_sheet,
     runs_table,
 )  # fmt: skip
+from halfnas.runs.files import write_text
 
 
 def make_report(

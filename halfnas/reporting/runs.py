@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from halfnas.files import read_json
-from halfnas.run_folder import read_history
+from halfnas.runs.files import read_json
+from halfnas.runs.folder import read_history
 from halfnas.spaces import Genotype, Mask
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from halfnas.files import write_text
+from halfnas.runs.files import write_text
 
 Cell = str | float | int | None
 

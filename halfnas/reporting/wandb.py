@@ -7,7 +7,7 @@ from typing import Any
 
 import wandb
 
-from halfnas.loggers import finish, wandb_logger
+from halfnas.callbacks.loggers import finish, wandb_logger
 from halfnas.reporting.runs import Run, read_yaml
 
 #: Where no run says another; conf/logger/wandb.yaml.
@@ -91,7 +91,7 @@ def _plain(value: Any) -> str | None:
 
 
 def _group(run: Run) -> str | None:
-    """As halfnas/launch.py has it: the last two parts of the sweep's folder, or the experiment, or the dataset."""
+    """As halfnas/jobs/launch.py has it: the last two parts of the sweep's folder, or the experiment, or the dataset."""
     hydra = read_yaml(run.path / ".hydra" / "hydra.yaml").get("hydra") or {}
     choices = hydra.get("runtime", {}).get("choices", {})
     if hydra.get("mode") == "MULTIRUN":

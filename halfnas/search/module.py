@@ -12,12 +12,12 @@ from torch._dynamo.exc import TorchDynamoException
 from torchmetrics.classification import MulticlassAccuracy
 
 from halfnas.networks import build_supernet
-from halfnas.rehearsal import random_batch, rehearsal
 from halfnas.search.regularizers import Regularizer
 from halfnas.search.relaxations import Relaxation, Softmax
 from halfnas.search.step import BilevelStep
 from halfnas.spaces import Genotype, Mask, SearchSpace
 from halfnas.training import Replay, adam, cosine, set_learning_rate, sgd
+from halfnas.training.rehearsal import random_batch, rehearsal
 
 #: Batches of both halves; of the second only once the architecture is trained.
 Pair = tuple[Sequence[Tensor], Sequence[Tensor] | None]

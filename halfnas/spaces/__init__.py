@@ -7,10 +7,10 @@ from halfnas.spaces.load import load_space
 from halfnas.spaces.mask import Mask, check_ratio, num_kept
 from halfnas.spaces.nasbench201 import NASBench201Space, from_architecture_string, to_architecture_string
 from halfnas.spaces.published import PublishedCell, find_genotype, published_cells
-from halfnas.spaces.space import NONE, CellKind, CellPlan, Edge, SearchSpace, Skeleton
+from halfnas.spaces.space import NONE, CellKind, CellPlan, Edge, EdgePlan, SearchSpace, Skeleton
 
 __all__ = [
-    "NONE", "CellKind", "CellPlan", "DartsSpace", "Edge", "Gene", "Genotype", "Mask", "NASBench201Space",
+    "NONE", "CellKind", "CellPlan", "DartsSpace", "Edge", "EdgePlan", "Gene", "Genotype", "Mask", "NASBench201Space",
     "PublishedCell", "SearchSpace", "Skeleton", "check_ratio", "discretize", "find_genotype",
     "from_architecture_string", "load_space", "num_kept", "published_cells", "to_architecture_string",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from halfnas.spaces.operations import DARTS_OPERATIONS, FactorizedReduce, ReLUConvBN
-from halfnas.spaces.space import CellKind, CellPlan, Edge, SearchSpace, Skeleton, check_channels_divide
+from halfnas.spaces.space import CellKind, CellPlan, Edge, EdgePlan, SearchSpace, Skeleton, check_channels_divide
 
 NUM_INPUTS = 2
 NUM_NODES = 4
@@ -112,8 +112,8 @@ class DartsSpace(SearchSpace):
         """Indices of the reduction cells."""
         return self.num_cells // 3, 2 * self.num_cells // 3
 
-    def operation(self, name: str, channels: int, stride: int, *, search: bool) -> nn.Module:
-        return DARTS_OPERATIONS[name](channels, stride, search)
+    def operation(self, name: str, edge: EdgePlan, *, search: bool) -> nn.Module:
+        return DARTS_OPERATIONS[name](edge, search)
 
     def skeleton(
         self, *, search: bool, auxiliary: bool = False, outputs: Mapping[str, tuple[int, ...]] | None = None
@@ -131,8 +131,9 @@ class DartsSpace(SearchSpace):
             channels *= 2 if reduction else 1
             first = FactorizedReduce if after_reduction else ReLUConvBN
             preprocess = (first(before, channels, affine=affine), ReLUConvBN(last, channels, affine=affine))
-            strides = tuple(2 if reduction and edge.source < NUM_INPUTS else 1 for edge in CELL.edges)
-            layers.append(CellPlan(kind, channels, strides, preprocess))
+            strides = (2 if reduction and edge.source < NUM_INPUTS else 1 for edge in CELL.edges)
+            edges = tuple(EdgePlan(channels, channels, stride) for stride in strides)
+            layers.append(CellPlan(kind, edges, preprocess))
             output = (outputs or {}).get(kind, CELL.output)
             before, last, after_reduction = last, len(output) * channels, reduction
             if auxiliary and index == auxiliary_layer:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from halfnas.files import read_json, write_json
+from halfnas.runs.files import read_json, write_json
 from halfnas.spaces.space import NONE, SearchSpace
 
 FORMAT = 1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from halfnas.spaces.genotype import Genotype
 from halfnas.spaces.operations import ReLUConvBN, Zero
-from halfnas.spaces.space import CellKind, CellPlan, Edge, SearchSpace, Skeleton, check_channels_divide
+from halfnas.spaces.space import CellKind, CellPlan, Edge, EdgePlan, SearchSpace, Skeleton, check_channels_divide
 
 NUM_STATES = 4  # the input and three nodes
 NUM_STAGES = 3
@@ -103,9 +103,9 @@ class NASBench201Space(SearchSpace):
     def kinds(self) -> Mapping[str, CellKind]:
         return {"cell": CELL}
 
-    def operation(self, name: str, channels: int, stride: int, *, search: bool) -> nn.Module:
-        assert stride == 1, "no cell of this space changes the resolution"
-        return OPERATIONS[name](channels, not search)
+    def operation(self, name: str, edge: EdgePlan, *, search: bool) -> nn.Module:
+        assert edge.stride == 1, "no cell of this space changes the resolution"
+        return OPERATIONS[name](edge.channels, not search)
 
     def skeleton(
         self, *, search: bool, auxiliary: bool = False, outputs: Mapping[str, tuple[int, ...]] | None = None
@@ -118,7 +118,7 @@ class NASBench201Space(SearchSpace):
                 layers.append(ResidualReduction(channels))
                 channels *= 2
             layers += [
-                CellPlan("cell", channels, strides=(1,) * len(CELL.edges), preprocess=(nn.Identity(),))
+                CellPlan("cell", (EdgePlan(channels, channels),) * len(CELL.edges), preprocess=(nn.Identity(),))
                 for _ in range(self.num_cells // NUM_STAGES)
             ]
         head = nn.Sequential(

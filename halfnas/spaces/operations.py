@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from halfnas.spaces.space import EdgePlan
+
 
 class Zero(nn.Module):
     """`none`: zeros of the size that the other candidates give."""
@@ -89,22 +91,22 @@ class PoolBN(nn.Sequential):
         super().__init__(pool, nn.BatchNorm2d(channels, affine=False))
 
 
-def _pool(pool: nn.Module, channels: int, search: bool) -> nn.Module:
-    return PoolBN(pool, channels) if search else pool
+def _pool(pool: nn.Module, edge: EdgePlan, search: bool) -> nn.Module:
+    return PoolBN(pool, edge.channels) if search else pool
 
 
-#: name -> builder(channels, stride, search), in the order of DARTS, which decides ties.
-DARTS_OPERATIONS: dict[str, Callable[[int, int, bool], nn.Module]] = {
-    "none": lambda channels, stride, search: Zero(stride),
-    "max_pool_3x3": lambda channels, stride, search: _pool(nn.MaxPool2d(3, stride, padding=1), channels, search),
-    "avg_pool_3x3": lambda channels, stride, search: _pool(
-        nn.AvgPool2d(3, stride, padding=1, count_include_pad=False), channels, search
+#: name -> builder(edge, search), in the order of DARTS, which decides ties.
+DARTS_OPERATIONS: dict[str, Callable[[EdgePlan, bool], nn.Module]] = {
+    "none": lambda edge, search: Zero(edge.stride),
+    "max_pool_3x3": lambda edge, search: _pool(nn.MaxPool2d(3, edge.stride, padding=1), edge, search),
+    "avg_pool_3x3": lambda edge, search: _pool(
+        nn.AvgPool2d(3, edge.stride, padding=1, count_include_pad=False), edge, search
     ),
-    "skip_connect": lambda channels, stride, search: (
-        nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine=not search)
+    "skip_connect": lambda edge, search: (
+        nn.Identity() if edge.stride == 1 else FactorizedReduce(edge.in_channels, edge.out_channels, affine=not search)
     ),
-    "sep_conv_3x3": lambda channels, stride, search: SepConv(channels, 3, stride, affine=not search),
-    "sep_conv_5x5": lambda channels, stride, search: SepConv(channels, 5, stride, affine=not search),
-    "dil_conv_3x3": lambda channels, stride, search: DilConv(channels, 3, stride, affine=not search),
-    "dil_conv_5x5": lambda channels, stride, search: DilConv(channels, 5, stride, affine=not search),
+    "sep_conv_3x3": lambda edge, search: SepConv(edge.channels, 3, edge.stride, affine=not search),
+    "sep_conv_5x5": lambda edge, search: SepConv(edge.channels, 5, edge.stride, affine=not search),
+    "dil_conv_3x3": lambda edge, search: DilConv(edge.channels, 3, edge.stride, affine=not search),
+    "dil_conv_5x5": lambda edge, search: DilConv(edge.channels, 5, edge.stride, affine=not search),
 }

@@ -68,19 +68,42 @@ class CellKind:
 
 
 @dataclass(frozen=True)
+class EdgePlan:
+    """The sizes of an operation on one edge: [B, in_channels, H, W] -> [B, out_channels, H / stride, W / stride].
+
+    Sizes that the stride does not divide are rounded up.
+    """
+
+    in_channels: int
+    out_channels: int
+    stride: int = 1
+
+    @property
+    def channels(self) -> int:
+        """Those of an edge that leaves their number as it is.
+
+        Raises:
+            ValueError: it changes them.
+        """
+        if self.in_channels != self.out_channels:
+            raise ValueError(
+                f"an operation that keeps the channels cannot make {self.out_channels} of {self.in_channels}"
+            )
+        return self.in_channels
+
+
+@dataclass(frozen=True)
 class CellPlan:
     """Where one cell sits: its fixed modules, and the sizes of the operations to be put on its edges.
 
     Attributes:
         kind: key into `SearchSpace.kinds`.
-        channels: channels of every state inside the cell.
-        strides: one an edge.
-        preprocess: one module an input, bringing it to `channels` and to the cell's input resolution.
+        edges: the sizes of every edge of the kind.
+        preprocess: one module an input, bringing it to the channels that the edges read and to their resolution.
     """
 
     kind: str
-    channels: int
-    strides: tuple[int, ...]
+    edges: tuple[EdgePlan, ...]
     preprocess: "tuple[nn.Module, ...]"
 
 
@@ -122,10 +145,12 @@ class SearchSpace(ABC):
         """Kinds of cell, by name."""
 
     @abstractmethod
-    def operation(self, name: str, channels: int, stride: int, *, search: bool) -> "nn.Module":
-        """Build one candidate, [B, channels, H, W] -> [B, channels, ceil(H/stride), ceil(W/stride)].
+    def operation(self, name: str, edge: EdgePlan, *, search: bool) -> "nn.Module":
+        """Build one candidate.
 
         Args:
+            name: one of the candidates of the edge.
+            edge: the sizes of what it reads and gives.
             search: as it stands in a supernet (batch norms without affine parameters) or in a final network.
         """
 

@@ -85,7 +85,7 @@ def test_history_of_stages_is_one_file(tmp_path, fit):
     ]
 
 
-@pytest.mark.filterwarnings("ignore:.*exists and is not empty:UserWarning")  # as in halfnas.stages: one file a stage
+@pytest.mark.filterwarnings("ignore:.*exists and is not empty:UserWarning")  # one file a stage
 def test_one_checkpoint_a_stage_of_the_last_epoch(tmp_path, fit):
     folder = tmp_path / "checkpoints"
     last = {}

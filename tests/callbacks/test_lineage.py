@@ -11,8 +11,8 @@ from lightning.pytorch.loggers import CSVLogger
 from halfnas import Genotype, Mask
 from halfnas.callbacks import Lineage
 from halfnas.callbacks.lineage import describe
+from halfnas.callbacks.loggers import RunLogger
 from halfnas.data import Fake
-from halfnas.loggers import RunLogger
 
 GENES = (("sep_conv_3x3", 0), ("skip_connect", 1)) * 4
 FOUND = Genotype("darts", {"normal": GENES, "reduce": GENES})

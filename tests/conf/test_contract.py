@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from halfnas.schema import register
+from halfnas.config.schema import register
 from halfnas.spaces.load import CONF
 
 #: setting -> (a value to override it with, its default on digits)

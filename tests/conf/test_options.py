@@ -8,11 +8,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from halfnas.config.plan import make_plan
+from halfnas.config.schema import register
+from halfnas.config.signatures import check_arguments
 from halfnas.errors import ConfigError
-from halfnas.plan import make_plan
 from halfnas.pruning import ImportancePruner, rankers
-from halfnas.schema import register
-from halfnas.signatures import check_arguments
 from halfnas.spaces.load import CONF
 
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "local")

@@ -6,7 +6,8 @@ import logging
 import pytest
 import torch
 
-from halfnas import Mask, load_space, stages
+from halfnas import Mask, load_space
+from halfnas.stages import run as stages
 from tiny_run import TINY
 
 #: Small batches, so that epochs are long enough for a capture; algorithms that are not tried out first.

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import halfnas
-from halfnas import stages
 from halfnas.callbacks import MemoryMonitor, StepTimer
 from halfnas.memory import MIB, peak_live_memory, peak_memory, reset_peak_memory
-from halfnas.rehearsal import rehearsal
+from halfnas.stages import run as stages
 from halfnas.training import capture
+from halfnas.training.rehearsal import rehearsal
 
 CUDA = torch.device("cuda", 0)
 

@@ -6,8 +6,8 @@ from torch import nn
 
 from halfnas import build_supernet
 from halfnas.networks.build import check_compile
-from halfnas.networks.fan import Fan
-from halfnas.spaces import CellKind, CellPlan, DartsSpace, Edge, Mask, SearchSpace, Skeleton
+from halfnas.networks.fused.fan import Fan
+from halfnas.spaces import CellKind, CellPlan, DartsSpace, Edge, EdgePlan, Mask, SearchSpace, Skeleton
 from halfnas.spaces.operations import DARTS_OPERATIONS, ReLUConvBN
 
 SPACE = DartsSpace(init_channels=4, num_cells=3)
@@ -35,11 +35,11 @@ class OneNode(SearchSpace):
     def kinds(self):
         return {"cell": CellKind(num_inputs=1, edges=(Edge(0, 1, NAMES),), edges_per_node=1, output=(1,))}
 
-    def operation(self, name, channels, stride, *, search):
-        return DARTS_OPERATIONS[name](channels, stride, search)
+    def operation(self, name, edge, *, search):
+        return DARTS_OPERATIONS[name](edge, search)
 
     def skeleton(self, *, search, auxiliary=False, outputs=None):
-        plan = CellPlan("cell", 4, (1,), (ReLUConvBN(3, 4, affine=False),))
+        plan = CellPlan("cell", (EdgePlan(4, 4),), (ReLUConvBN(3, 4, affine=False),))
         return Skeleton(Single(), [plan], nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from halfnas import build_supernet
 from halfnas.networks import DiscreteNetwork
-from halfnas.spaces import CellKind, CellPlan, Edge, Genotype, Mask, SearchSpace, Skeleton
+from halfnas.spaces import CellKind, CellPlan, Edge, EdgePlan, Genotype, Mask, SearchSpace, Skeleton
 
 
 class Stem(nn.Conv2d):
@@ -23,17 +23,17 @@ class ChainSpace(SearchSpace):
         edges = tuple(Edge(source, target, candidates) for target in (1, 2) for source in range(target))
         return {"cell": CellKind(num_inputs=1, edges=edges, edges_per_node=None, output=(2,))}
 
-    def operation(self, name, channels, stride, *, search):
+    def operation(self, name, edge, *, search):
         modules = {
             "none": lambda: Scale(0.0),
             "identity": nn.Identity,
             "twice": lambda: Scale(2.0),
-            "convolution": lambda: nn.Conv2d(channels, channels, 1),
+            "convolution": lambda: nn.Conv2d(edge.in_channels, edge.out_channels, 1),
         }
         return modules[name]()
 
     def skeleton(self, *, search, auxiliary=False, outputs=None):
-        plan = [CellPlan("cell", 4, (1, 1, 1), (nn.Identity(),)) for _ in range(2)]
+        plan = [CellPlan("cell", (EdgePlan(4, 4),) * 3, (nn.Identity(),)) for _ in range(2)]
         return Skeleton(
             stem=Stem(self.in_channels, 4, 1),
             layers=[plan[0], nn.AvgPool2d(2), plan[1]],

@@ -25,7 +25,7 @@ class UnevenSpace(SearchSpace):
             "second": CellKind(num_inputs=1, edges=second, edges_per_node=None, output=(2,)),
         }
 
-    def operation(self, name, channels, stride, *, search):
+    def operation(self, name, edge, *, search):
         raise NotImplementedError
 
     def skeleton(self, *, search, auxiliary=False, outputs=None):

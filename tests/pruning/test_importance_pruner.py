@@ -53,7 +53,7 @@ class NarrowSpace(DartsSpace):
 class HollowSpace(DartsSpace):
     """Candidates without weights, which are quick to build: networks that never run."""
 
-    def operation(self, name, channels, stride, *, search):
+    def operation(self, name, edge, *, search):
         return nn.Identity()
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from halfnas.networks import build_supernet
-from halfnas.networks.convolutions import Geometry
+from halfnas.networks.fused.convolutions import Geometry
 from halfnas.pruning.importance import initialize
 from halfnas.pruning.stacked import StackedSupernet, _Depthwise, _normalized
 from halfnas.spaces import DartsSpace, Mask, NASBench201Space
@@ -16,12 +16,14 @@ NASBENCH = NASBench201Space(init_channels=2, num_cells=3, num_classes=5, in_chan
 class OwnOperations(DartsSpace):
     """With candidates and batch norms that the network knows nothing of."""
 
-    def operation(self, name, channels, stride, *, search):
+    def operation(self, name, edge, *, search):
         if name == "dil_conv_3x3":
-            return nn.Sequential(nn.Conv2d(channels, channels, 3, stride, padding=1, groups=2), nn.Tanh())
+            return nn.Sequential(
+                nn.Conv2d(edge.channels, edge.channels, 3, edge.stride, padding=1, groups=2), nn.Tanh()
+            )
         if name == "sep_conv_3x3":
-            return ReLUConvBN(channels, channels, 3, stride, affine=True)
-        return super().operation(name, channels, stride, search=search)
+            return ReLUConvBN(edge.channels, edge.channels, 3, edge.stride, affine=True)
+        return super().operation(name, edge, search=search)
 
 
 OWN = OwnOperations(init_channels=2, num_cells=3, in_channels=1, num_classes=7)

@@ -4,66 +4,10 @@ import json
 
 import pytest
 
-from halfnas.files import write_json
 from halfnas.reporting.report import make_report
-from halfnas.run_folder import append_history
-from halfnas.spaces import CellKind, Edge, Genotype, Mask, find_genotype, load_space
-from halfnas.spaces.space import SearchSpace
-
-
-class OtherSpace(SearchSpace):
-    """One input or three, all edges kept or one, candidates that differ from edge to edge."""
-
-    name = "other"
-
-    def __init__(self, kinds=None):
-        super().__init__(num_classes=10, in_channels=3)
-        names = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-        dense = tuple(Edge(source, target, names) for target in range(1, 4) for source in range(target))
-        mixed = (Edge(0, 3, ("mbconv_3", "mbconv_5")), Edge(2, 3, ("mbconv_3", "identity")), Edge(3, 4, ("attention",)))
-        self._kinds = kinds or {
-            "cell": CellKind(num_inputs=1, edges=dense, edges_per_node=None, output=(3,)),
-            "stage": CellKind(num_inputs=3, edges=mixed, edges_per_node=1, output=(3, 4)),
-        }
-
-    @property
-    def kinds(self):
-        return self._kinds
-
-    def operation(self, name, channels, stride, *, search):
-        raise NotImplementedError
-
-    def skeleton(self, *, search, auxiliary=False, outputs=None):
-        raise NotImplementedError
-
-
-@pytest.fixture
-def make_other():
-    """make_other(kinds): the same space with other kinds of cells."""
-    return OtherSpace
-
-
-@pytest.fixture
-def other():
-    return OtherSpace()
-
-
-@pytest.fixture
-def other_genotype():
-    return Genotype(
-        "other",
-        {
-            "cell": (
-                ("nor_conv_3x3", 0),
-                ("nor_conv_1x1", 0),
-                ("skip_connect", 1),
-                ("avg_pool_3x3", 0),
-                ("nor_conv_3x3", 1),
-                ("nor_conv_3x3", 2),
-            ),
-            "stage": (("identity", 2), ("attention", 3)),
-        },
-    )
+from halfnas.runs.files import write_json
+from halfnas.runs.folder import append_history
+from halfnas.spaces import Mask, find_genotype, load_space
 
 
 def write_run(

@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from halfnas.data import Fake, SearchData
-from halfnas.networks.fused import FusedCell
+from halfnas.networks.fused.cell import FusedCell
 from halfnas.search import BilevelSearch
 from halfnas.spaces import DartsSpace, Mask
 

@@ -58,10 +58,12 @@ def test_skeleton_of_eight_cells():
     skeleton = small_space(num_cells=8, num_classes=7).skeleton(search=True)
     plans = skeleton.layers
     assert all(isinstance(plan, CellPlan) for plan in plans)
-    assert [plan.channels for plan in plans] == [4, 4, 8, 8, 8, 16, 16, 16]
+    assert [plan.edges[0].channels for plan in plans] == [4, 4, 8, 8, 8, 16, 16, 16]
     from_inputs = (1, 1, 1, 1, 0, 1, 1, 0, 0, 1, 1, 0, 0, 0)
     for plan in plans:
-        assert plan.strides == (tuple(1 + e for e in from_inputs) if plan.kind == "reduce" else (1,) * 14)
+        assert tuple(edge.stride for edge in plan.edges) == (
+            tuple(1 + e for e in from_inputs) if plan.kind == "reduce" else (1,) * 14
+        )
     # only the cell right after a reduction brings its older input to half the resolution
     first = [type(plan.preprocess[0]) for plan in plans]
     assert [i for i, kind in enumerate(first) if kind is FactorizedReduce] == [3, 6]

@@ -94,7 +94,7 @@ class AllEdges(SearchSpace):
         edges = tuple(Edge(source, target, ("none", "a", "b")) for target in (1, 2) for source in range(target))
         return {"cell": CellKind(num_inputs=1, edges=edges, edges_per_node=None, output=(2,))}
 
-    def operation(self, name, channels, stride, *, search):
+    def operation(self, name, edge, *, search):
         raise NotImplementedError
 
     def skeleton(self, *, search, auxiliary=False, outputs=None):

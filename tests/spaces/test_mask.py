@@ -163,7 +163,7 @@ class FiveCandidates(SearchSpace):
     def kinds(self):
         return {"cell": CellKind(1, (Edge(0, 1, ("none", "a", "b", "c", "d")), Edge(0, 1, ("a",))), None, (1,))}
 
-    def operation(self, name, channels, stride, *, search):
+    def operation(self, name, edge, *, search):
         raise NotImplementedError
 
     def skeleton(self, *, search, auxiliary=False, outputs=None):

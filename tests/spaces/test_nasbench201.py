@@ -9,6 +9,7 @@ from halfnas.evaluation import count_macs
 from halfnas.networks import DiscreteNetwork
 from halfnas.spaces import (
     CellPlan,
+    EdgePlan,
     Genotype,
     Mask,
     NASBench201Space,
@@ -66,11 +67,11 @@ def test_the_yaml_has_the_published_sizes():
 def test_skeleton(search):
     skeleton = small_space(num_cells=6, num_classes=7, in_channels=1).skeleton(search=search)
     plans = [layer for layer in skeleton.layers if isinstance(layer, CellPlan)]
-    assert [layer.channels if isinstance(layer, CellPlan) else None for layer in skeleton.layers] == [
+    assert [layer.edges[0].channels if isinstance(layer, CellPlan) else None for layer in skeleton.layers] == [
         4, 4, None, 8, 8, None, 16, 16,
     ]  # fmt: skip
     assert {plan.kind for plan in plans} == {"cell"}
-    assert {plan.strides for plan in plans} == {(1,) * 6}
+    assert {edge.stride for plan in plans for edge in plan.edges} == {1}
     assert {type(module) for plan in plans for module in plan.preprocess} == {nn.Identity}
     assert skeleton.auxiliary_layer is None
     (state,) = skeleton.stem(torch.randn(2, 1, 8, 8))
@@ -100,7 +101,7 @@ def test_shortcut_averages_squares():
 
 @pytest.mark.parametrize("search", [True, False])
 def test_operations(search):
-    operations = {name: small_space().operation(name, 4, 1, search=search) for name in CANDIDATES}
+    operations = {name: small_space().operation(name, EdgePlan(4, 4), search=search) for name in CANDIDATES}
     x = torch.randn(2, 4, 5, 5)
     assert all(operation(x).shape == x.shape for operation in operations.values())
     assert isinstance(operations["none"], Zero)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from halfnas.spaces import EdgePlan
 from halfnas.spaces.operations import DARTS_OPERATIONS, FactorizedReduce, ReLUConvBN
 
 NAMES = list(DARTS_OPERATIONS)
@@ -11,7 +12,7 @@ CONVOLUTIONS = ["sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"]
 
 def build(name, channels=4, stride=1, search=True):
     torch.manual_seed(0)
-    return DARTS_OPERATIONS[name](channels, stride, search)
+    return DARTS_OPERATIONS[name](EdgePlan(channels, channels, stride), search)
 
 
 def norms(module):

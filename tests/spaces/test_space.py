@@ -43,7 +43,7 @@ class NoPartialChannels(SearchSpace):
     name = "other"
     kinds = {}  # noqa: RUF012 - never changed
 
-    def operation(self, name, channels, stride, *, search):
+    def operation(self, name, edge, *, search):
         raise NotImplementedError
 
     def skeleton(self, *, search, auxiliary=False, outputs=None):

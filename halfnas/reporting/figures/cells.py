@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from halfnas.reporting.drawing import draw_genotype
+from halfnas.drawing.drawing import draw_genotype
+from halfnas.drawing.summary import describe_genotype
 from halfnas.reporting.figures.style import Drawing, left_out
 from halfnas.reporting.groups import Group
 from halfnas.reporting.metrics import accuracy_of, ranked
 from halfnas.reporting.runs import Run
-from halfnas.reporting.summary import describe_genotype
 from halfnas.spaces import Genotype, SearchSpace, load_space
 
 MAX_GROUPS = 12  # each takes half a second

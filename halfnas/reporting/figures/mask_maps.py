@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from halfnas.drawing.layout import text_width
 from halfnas.reporting.figures.masks import Masked, Places, agreement, masked_groups
 from halfnas.reporting.figures.style import FONT, Drawing, left_out, new_axes, ratio_of, seeds, shorten, without_ratio
 from halfnas.reporting.groups import Group
-from halfnas.reporting.layout import text_width
 from halfnas.reporting.metrics import ranked
 
 SECTION = "Masks"

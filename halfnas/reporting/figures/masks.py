@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from halfnas.drawing.layout import state_name
 from halfnas.reporting.groups import Group
-from halfnas.reporting.layout import state_name
 from halfnas.spaces import Mask, load_space
 
 Place = tuple[str, int, str]  # kind of cell, edge, operation

@@ -5,6 +5,7 @@ from itertools import product
 
 from matplotlib.axes import Axes
 
+from halfnas.drawing.layout import text_width
 from halfnas.reporting.figures.style import (
     FONT,
     Drawing,
@@ -19,7 +20,6 @@ from halfnas.reporting.figures.style import (
     shorten,
     summaries_of,
 )  # fmt: skip
-from halfnas.reporting.layout import text_width
 from halfnas.reporting.metrics import INTERVAL, accuracy_of, memory_of
 
 MAX_LABELS = 10

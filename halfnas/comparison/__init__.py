@@ -1,0 +1,1 @@
+"""Pruners and ranking functions side by side: `python -m halfnas.comparison`, configured by conf/compare.yaml."""

@@ -1,0 +1,98 @@
+"""The layers through which a cell reads its inputs: ReLU, convolution, batch norm, as one step.
+
+Shapes: B images, C channels of the inputs together, C' of the output.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from halfnas.networks.fused.batch_norms import EPS, Moments, accurate, count_positions
+from halfnas.networks.fused.convolutions import (
+    Geometry,
+    aten,
+    conv_backward,
+    even,
+    relu_of_parts,
+    without_autocast,
+    working_dtype,
+)
+from halfnas.networks.fused.families import corners, geometry_of
+from halfnas.networks.fused.step import Step
+from halfnas.spaces.operations import FactorizedReduce, ReLUConvBN
+
+
+def preprocessed(
+    module: ReLUConvBN | FactorizedReduce, parts: Sequence[Tensor]
+) -> tuple[Tensor, nn.BatchNorm2d, Moments]:
+    """What the module gives with the statistics of the batch; its batch norm, and what that saw.
+
+    Parts [B, ..., H, W] of C channels together -> [B, C', H', W']. The parts and the output are kept.
+    """
+    if isinstance(module, FactorizedReduce):
+        geometry, norm = Geometry(2), module.bn
+        weight = corners([module.conv_1.weight, module.conv_2.weight], 1)
+    else:
+        _, convolution, norm = cast(tuple[nn.ReLU, nn.Conv2d, nn.BatchNorm2d], module)
+        geometry, weight = geometry_of(convolution), convolution.weight
+    output, mean, scale = ReluConvNorm.run(geometry, weight, *parts)
+    with torch.no_grad():
+        variance = scale.pow(-2)
+    return output, norm, Moments(mean[None], variance[None], count_positions(output))
+
+
+class ReluConvNorm(Step):
+    """Batch norm of a convolution of a ReLU; gives 1 / sqrt(variance + eps) and mean [C'] too."""
+
+    @staticmethod
+    def compute(geometry: Geometry, weight: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with without_autocast(weight):
+            dtype = working_dtype(parts[0])
+            if torch.compiler.is_compiling():
+                active = torch.cat(list(parts), dim=1).relu().to(dtype)
+            else:
+                active = relu_of_parts(parts, dtype)
+            if geometry.stride > 1:
+                active = even(active)
+            z = F.conv2d(active, weight.to(dtype), None, *geometry)
+            count_positions(z)
+            y, mean, scale = torch.native_batch_norm(z.to(accurate(dtype)), None, None, None, None, True, 0.0, EPS)
+            return y.to(dtype), mean, scale
+
+    @staticmethod
+    def forward(ctx: Any, geometry: Geometry, weight: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        y, mean, scale = ReluConvNorm.compute(geometry, weight, *parts)
+        ctx.mark_non_differentiable(mean, scale)
+        ctx.set_materialize_grads(False)
+        ctx.geometry = geometry
+        ctx.save_for_backward(y, scale, weight, *parts)
+        return y, mean, scale
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        if gradient is None:
+            return tuple(None for _ in ctx.needs_input_grad)
+        y, scale, weight, *parts = ctx.saved_tensors
+        needs_parts = any(ctx.needs_input_grad[2:])
+        with without_autocast(y):
+            # As if y were what was normalised: its mean is 0 and its scale 1, and `scale` multiplies it.
+            for_z, _, _ = aten.native_batch_norm_backward(
+                gradient.to(scale.dtype), y.to(scale.dtype), scale, None, None,
+                torch.zeros_like(scale), torch.ones_like(scale), True, EPS, [True, False, False],
+            )  # fmt: skip
+            active = relu_of_parts(parts, y.dtype)
+            read = even(active) if ctx.geometry.stride > 1 else active
+            for_read, for_weight, _ = conv_backward(
+                for_z.to(y.dtype), read, weight.to(y.dtype), ctx.geometry,
+                needed=(needs_parts, ctx.needs_input_grad[1], False),
+            )  # fmt: skip
+            if not needs_parts:
+                return None, for_weight, *(None for _ in parts)
+            for_active = for_read[:, :, : active.shape[2], : active.shape[3]]
+            aten.threshold_backward.grad_input(for_active, active, 0, grad_input=for_active)  # in place
+        return None, for_weight, *for_active.split([part.shape[1] for part in parts], dim=1)

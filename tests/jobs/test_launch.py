@@ -1,0 +1,327 @@
+"""Between Hydra and the stages. Children are real processes, with the stages replaced by something short."""
+
+import importlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from halfnas.errors import JobError
+from halfnas.jobs import launch
+from halfnas.runs.files import write_json
+from halfnas.runs.folder import read_status
+
+QUIET = {"version": 1, "disable_existing_loggers": False, "root": {"level": "ERROR"}}
+
+#: A module that the child can import: the real `_child`, with a `_run` of the test's choice.
+FAKE = """
+import os
+import signal
+import time
+from pathlib import Path
+
+from halfnas.jobs import launch
+from halfnas.errors import ConfigError
+
+
+def run(container, path, job_hash):
+    what = container["do"]
+    if what == "pid":
+        return float(os.getpid())
+    if what == "nothing":
+        return None
+    if what == "config":
+        raise ConfigError(["`ratio` is wrong", "`seed` is wrong"])
+    if what == "raise":
+        raise RuntimeError("disk on fire")
+    if what == "exit":
+        raise SystemExit(7)
+    if what == "interrupted":
+        raise KeyboardInterrupt
+    if what == "wait":
+        folder = Path(path)
+        folder.mkdir()
+        (folder / "pid").write_text(str(os.getpid()))
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            time.sleep(0.5)  # what is written down in the end
+            (folder / "interrupted").touch()
+            raise
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def child(sender, logging_settings, argv, job):
+    launch._run = run
+    launch._child(sender, logging_settings, argv, job)
+"""
+
+
+@pytest.fixture
+def in_child(monkeypatch, tmp_path):
+    """in_child(what, ...): do it in a child, as a job of a sweep."""
+    (tmp_path / "halfnas_fake_child.py").write_text(FAKE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    fake = importlib.import_module("halfnas_fake_child")
+    monkeypatch.setattr(launch, "_child", fake.child)
+    yield lambda what: launch._run_in_child(({"do": what}, str(tmp_path / "job"), "hash"), QUIET, ["train.py"])
+    sys.modules.pop("halfnas_fake_child")
+    assert multiprocessing.active_children() == []
+
+
+def test_a_job_has_a_process_of_its_own(in_child):
+    first, second = in_child("pid"), in_child("pid")
+
+    assert len({first, second, float(os.getpid())}) == 3
+
+
+def test_a_job_without_a_number(in_child):
+    assert in_child("nothing") is None
+
+
+def test_config_errors_are_shown_whole_by_the_job_and_named_by_the_sweep(in_child, capfd):
+    with pytest.raises(JobError, match=r"failed: .*job: `ratio` is wrong"):
+        in_child("config")
+
+    assert "2 settings that cannot run\n  * `ratio` is wrong\n  * `seed` is wrong" in capfd.readouterr().err
+
+
+def test_a_failed_job_is_named_with_its_error(in_child, capfd, tmp_path):
+    with pytest.raises(JobError, match="RuntimeError: disk on fire") as caught:
+        in_child("raise")
+
+    assert str(tmp_path / "job") in str(caught.value)
+    assert "Traceback" in capfd.readouterr().err  # printed where it happened
+
+
+def test_a_killed_job_is_noticed_and_written_down(in_child, tmp_path):
+    with pytest.raises(JobError, match="its process ended with exit code -9"):
+        in_child("kill")
+
+    status = read_status(tmp_path / "job")
+    assert (status["state"], status["error"]) == ("failed", "its process ended with exit code -9")
+
+
+def test_an_interrupted_job_interrupts_the_sweep(in_child):
+    with pytest.raises(KeyboardInterrupt):
+        in_child("interrupted")
+
+
+def wait_for(path):
+    for _ in range(600):
+        if path.exists():
+            return path
+        time.sleep(0.05)
+    raise TimeoutError(path)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_interrupted_sweep_ends_its_job_once_it_has_written_down_what_became_of_it(in_child, tmp_path, terminal):
+    """Ctrl-C in a terminal reaches both processes, `kill -INT` of the sweep only one."""
+
+    def interrupt():
+        pid = int(wait_for(tmp_path / "job" / "pid").read_text())
+        if terminal:
+            os.kill(pid, signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        in_child("wait")
+    assert (tmp_path / "job" / "interrupted").exists()
+
+
+#: A sweep that is killed while its job runs.
+SWEEP = """
+import sys
+from halfnas.jobs import launch
+import halfnas_fake_child
+
+if __name__ == "__main__":
+    launch._child = halfnas_fake_child.child
+    launch._run_in_child(({"do": "wait"}, sys.argv[1], "hash"), {"version": 1, "root": {"level": "ERROR"}}, [])
+"""
+
+
+def test_a_job_ends_with_the_sweep_that_started_it(in_child, tmp_path):
+    (tmp_path / "sweep.py").write_text(SWEEP)
+    sweep = subprocess.Popen([sys.executable, tmp_path / "sweep.py", tmp_path / "job"])
+    try:
+        pid = int(wait_for(tmp_path / "job" / "pid").read_text())
+    finally:
+        sweep.kill()
+        sweep.wait()
+    wait_for(tmp_path / "job" / "interrupted")
+    for _ in range(200):
+        if not Path(f"/proc/{pid}").exists():
+            return
+        time.sleep(0.05)
+    pytest.fail("the job goes on without its sweep")
+
+
+def test_a_job_that_exits_is_noticed(in_child):
+    with pytest.raises(JobError, match="SystemExit: 7"):
+        in_child("exit")
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def hydra(mode=RunMode.RUN, **choices):
+    return SimpleNamespace(
+        mode=mode,
+        sweep=SimpleNamespace(dir="multirun/2026-01-02/03-04-05"),
+        runtime=SimpleNamespace(choices={"pruner": "nngp", "dataset": "digits", "experiment": None} | choices),
+    )
+
+
+def settings(**changes):
+    wandb = {"project": "halfnas", "group": None, "tags": ["mine"]}
+    base = {
+        "stage": "pipeline", "ratio": 0.5, "seed": 3, "name": None, "logger": {"wandb": wandb},
+        "optimized_metric": "search/val_acc", "optimized_budget": None, "budget_metric": "search/step_activations_mib",
+    }  # fmt: skip
+    cfg = OmegaConf.create(base | changes)
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def test_a_run_is_named_after_what_it_does():
+    wandb = launch._settled(settings(), hydra(), Path("here")).logger.wandb
+
+    assert (wandb.name, wandb.job_type, wandb.save_dir) == ("nngp-r0.50-s3", "pipeline", "here")
+    assert list(wandb.tags) == ["nngp", "digits", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "name"),
+    [(1, "nngp-r1.00-s3"), (0.25, "nngp-r0.25-s3"), ("abc", "nngp-rabc-s3"), (None, "nngp-rNone-s3")],
+)
+def test_any_ratio_makes_a_name(ratio, name):
+    """The checks come later."""
+    assert launch._settled(settings(ratio=ratio), hydra(), Path("here")).name == name
+
+
+def test_several_pruners_at_once_have_the_name_of_the_last():
+    """Hydra does not note a choice that is a list."""
+    chosen = hydra()
+    del chosen.runtime.choices["pruner"]
+    wandb = launch._settled(settings(pruner={"name": "naswot"}), chosen, Path("here")).logger.wandb
+    assert wandb.name == "naswot-r0.50-s3"
+    assert list(wandb.tags) == ["naswot", "digits", "mine"]
+
+
+def test_a_name_given_is_kept():
+    cfg = launch._settled(settings(name="mine"), hydra(), Path("here"))
+
+    assert cfg.name == cfg.logger.wandb.name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("run", "group"),
+    [
+        (hydra(), "digits"),
+        (hydra(experiment="half_cifar10"), "half_cifar10"),
+        (hydra(RunMode.MULTIRUN), "2026-01-02/03-04-05"),
+        (hydra(RunMode.MULTIRUN, experiment="half_cifar10"), "2026-01-02/03-04-05"),
+    ],
+)
+def test_group_is_the_sweep_or_the_experiment(run, group):
+    assert launch._settled(settings(), run, Path("here")).logger.wandb.group == group
+
+
+def test_a_group_given_is_kept():
+    cfg = settings()
+    cfg.logger.wandb.group = "mine"
+
+    assert launch._settled(cfg, hydra(RunMode.MULTIRUN), Path("here")).logger.wandb.group == "mine"
+
+
+def test_settings_themselves_are_left_alone():
+    cfg = settings()
+    before = OmegaConf.to_container(cfg)
+    launch._settled(cfg, hydra(), Path("here"))
+
+    assert OmegaConf.to_container(cfg) == before
+
+
+def test_without_wandb_there_is_a_name_all_the_same():
+    assert launch._settled(settings(logger={}), hydra(), Path("here")).name == "nngp-r0.50-s3"
+
+
+def launched(monkeypatch, tmp_path, mode, **changes):
+    """Call launch() as Hydra would; returns where the job went, None for nowhere."""
+    run = hydra(mode)
+    run.runtime.output_dir = str(tmp_path)
+    run.runtime.config_sources = [SimpleNamespace(provider="main", path="conf")]
+    run.overrides = SimpleNamespace(task=["seed=3"])
+    run.job_logging = OmegaConf.create(QUIET)
+    went = []
+    monkeypatch.setattr(launch.HydraConfig, "get", lambda: run)
+    monkeypatch.setattr(launch, "_run", lambda *job: went.append(("here", job)) or 0.25)
+    monkeypatch.setattr(launch, "_run_in_child", lambda job, settings, argv: went.append(("child", job)) or 0.75)
+    number = launch.launch(settings(**changes))
+    if not went:
+        return None, number
+    [(where, (container, path, job_hash))] = went
+    assert type(container) is dict  # plain containers cross processes
+    assert path == str(tmp_path)
+    assert job_hash == launch.overrides_hash(["seed=3"])
+    return where, number
+
+
+def test_a_single_run_stays_in_its_process(monkeypatch, tmp_path):
+    assert launched(monkeypatch, tmp_path, RunMode.RUN) == ("here", 0.25)
+
+
+def test_jobs_of_a_sweep_go_to_children(monkeypatch, tmp_path):
+    assert launched(monkeypatch, tmp_path, RunMode.MULTIRUN) == ("child", 0.75)
+
+
+def finished(folder, state="done", overrides=("seed=3",), accuracy=0.5):
+    status = {"format": 1, "state": state, "overrides_hash": launch.overrides_hash(list(overrides))}
+    write_json(folder / "status.json", status)
+    write_json(folder / "metrics.json", {"search/val_acc": accuracy, "search/step_activations_mib": 30.0})
+
+
+def test_a_job_that_is_done_is_not_run_again(monkeypatch, tmp_path):
+    finished(tmp_path)
+    assert launched(monkeypatch, tmp_path, RunMode.MULTIRUN) == (None, 0.5)
+    assert launched(monkeypatch, tmp_path, RunMode.MULTIRUN, optimized_budget=20.0) == (None, -0.5)
+    assert launched(monkeypatch, tmp_path, RunMode.MULTIRUN, optimized_metric="absent") == (None, None)
+    assert launched(monkeypatch, tmp_path, RunMode.RUN) == ("here", 0.25)
+
+
+@pytest.mark.parametrize(
+    "change", [{"state": "failed"}, {"state": "running"}, {"overrides": ("seed=3", "searcher.epochs=1")}]
+)
+def test_a_job_that_is_not_done_or_another_is_run(monkeypatch, tmp_path, change):
+    finished(tmp_path, **change)
+    assert launched(monkeypatch, tmp_path, RunMode.MULTIRUN) == ("child", 0.75)
+
+
+def test_a_job_whose_status_cannot_be_read_is_run(monkeypatch, tmp_path):
+    (tmp_path / "status.json").write_text('{"state": "do')
+    assert launched(monkeypatch, tmp_path, RunMode.MULTIRUN) == ("child", 0.75)
+
+
+def test_further_processes_of_a_job_run_this_job_alone(tmp_path):
+    """Lightning starts them with `sys.argv`, which would be that of the whole sweep."""
+    run = hydra(RunMode.MULTIRUN)
+    run.runtime.config_sources = [
+        SimpleNamespace(provider="hydra", path="hydra.conf"), SimpleNamespace(provider="main", path="/somewhere/conf"),
+    ]  # fmt: skip
+    run.overrides = SimpleNamespace(task=["hparams_search=ratio_ablation", "seed=3"])
+    command = launch._alone(run, tmp_path)
+    assert command[:3] == ["/somewhere/train.py", "hparams_search=ratio_ablation", "seed=3"]
+    assert {"hydra.mode=RUN", f"hydra.run.dir='{tmp_path}'", "hydra.output_subdir=null"} < set(command)
