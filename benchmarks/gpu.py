@@ -236,7 +236,7 @@ def pruning(arguments: argparse.Namespace) -> Figures:
     from hydra import compose, initialize_config_dir
 
     from halfnas.config.schema import register
-    from halfnas.stages import run as stages
+    from halfnas.jobs.job import run_job
 
     register()
     accelerator = "cpu" if arguments.device.type == "cpu" else "gpu"
@@ -248,7 +248,7 @@ def pruning(arguments: argparse.Namespace) -> Figures:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             settings = compose("config", [*overrides, f"paths.data_dir={folder}"])
         with contextlib.redirect_stdout(io.StringIO()):  # the table at the end of a run
-            stages.run(settings, folder, "benchmark")
+            run_job(settings, folder)
         metrics = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
     wanted = ("seconds", "repeats", "agreement", "peak_allocated_mib")
     return {name: metrics[f"prune/{name}"] for name in wanted if f"prune/{name}" in metrics}

@@ -71,7 +71,6 @@ def run(overrides: list[str], train: Path) -> dict[str, object]:
             path = Path(folder) / f"{name}.json"
             if path.is_file():
                 found[name] = json.loads(path.read_text())
-        found["history"] = len((Path(folder) / "history.csv").read_text().splitlines())
         metrics = found.get("metrics", {})
         assert isinstance(metrics, dict)
         found["metrics"] = {key: value for key, value in metrics.items() if _repeats(key)}

@@ -16,9 +16,6 @@ log = logging.getLogger(__name__)
 #: so that only one pattern a stage is used, and what differs from it is named in full.
 SUMMARIES = {
     "max,last": ("search/val_acc", "evaluate/val_acc", "evaluate/test_acc"),
-    "max": tuple(
-        f"{stage}/peak_{kind}_mib" for stage in ("prune", "search", "evaluate") for kind in ("allocated", "reserved")
-    ),
     # Schedules: where one ended says nothing of the run.
     "none": (
         "search/learning_rate",
@@ -27,8 +24,8 @@ SUMMARIES = {
         "evaluate/drop_path",
     ),
 }
-#: What each stage's curves are drawn over: pruning has one epoch of many steps.
-AXES = {"prune": "trainer/global_step", "search": "epoch", "evaluate": "epoch"}
+#: Metrics of every stage of which the summary shows the largest value.
+PEAKS = ("peak_allocated_mib", "peak_reserved_mib")
 
 
 class RunLogger(WandbLogger):
@@ -43,6 +40,22 @@ class RunLogger(WandbLogger):
         super().__init__(experiment=run)
         self.log_weights = log_weights
         self._seen: set[str] = set()
+
+    def define_stages(self, axes: Mapping[str, str]) -> None:
+        """Say how the metrics of each stage are drawn and summarised.
+
+        Args:
+            axes: stage -> what its curves are drawn over.
+        """
+        run = self.experiment
+        for axis in sorted(set(axes.values())):
+            run.define_metric(axis, hidden=True, summary="none")
+        summaries = SUMMARIES | {"max": tuple(f"{stage}/{peak}" for stage in axes for peak in PEAKS)}
+        for stage, axis in axes.items():
+            run.define_metric(f"{stage}/*", step_metric=axis)
+        for summary, names in summaries.items():
+            for name in names:
+                run.define_metric(name, step_metric=axes[name.split("/")[0]], summary=summary)
 
     def log_hyperparams(self, params: Any) -> None:
         """All settings go under `settings`: `pruner` is the name to group by, `settings.pruner` what it stands for."""
@@ -89,18 +102,7 @@ def wandb_logger(
         settings=wandb.Settings(console="off", silent=mode != "online"),
     )
     run.config.setdefaults(dict(columns or {}))  # what a W&B sweep has set is there already, and locked
-    _define_metrics(run)
     return RunLogger(run, log_weights=log_weights)
-
-
-def _define_metrics(run: wandb.Run) -> None:
-    for axis in sorted(set(AXES.values())):
-        run.define_metric(axis, hidden=True, summary="none")
-    for stage, axis in AXES.items():
-        run.define_metric(f"{stage}/*", step_metric=axis)
-    for summary, names in SUMMARIES.items():
-        for name in names:
-            run.define_metric(name, step_metric=AXES[name.split("/")[0]], summary=summary)
 
 
 def _logged_in() -> bool:

@@ -1,196 +1,117 @@
-"""From the settings to the values that a run works on, with every mistake found on the way reported at once."""
+"""From the settings to all the objects of a run, with every mistake found on the way reported at once."""
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from halfnas.config.schema import check
+from halfnas.config.checks import check, check_cuda_graphs_here
+from halfnas.config.parts import SIZES, Noted, SettingParts
 from halfnas.config.signatures import check_arguments
 from halfnas.data import ImageDataset
 from halfnas.errors import ConfigError
-from halfnas.networks import ENGINES, check_compile, check_engine, check_recompute
-from halfnas.pruning import Pruner
-from halfnas.spaces import Genotype, Mask, SearchSpace, check_ratio, find_genotype
-from halfnas.training import check_cuda_graphs
+from halfnas.spaces import SearchSpace
+from halfnas.stages import STAGES, Stage
 
 log = logging.getLogger(__name__)
 
-GROUPS = ("dataset", "space", "pruner", "searcher", "evaluation", "trainer", "logger", "callbacks")
-#: which stages each value of `stage` asks for
-STAGES_OF = {
-    "prune": ("prune",),
-    "search": ("search",),
-    "evaluate": ("evaluate",),
-    "pipeline": ("prune", "search", "evaluate"),
+GROUPS = ("dataset", "space", "pruner", "searcher", "supernet", "evaluation", "trainer", "logger", "callbacks")
+#: Arguments of what the settings build that stages give.
+GIVEN = {
+    "searcher": ("space", "supernet", "cuda_graphs", "dataset", "seed"),
+    "supernet": ("space", "mask", "partial_channels", "edge_normalization"),
+    "evaluation": ("space", "image_size", "cuda_graphs", "dataset", "seed", "num_classes", "in_channels"),
 }
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run works on.
+    """What a run works on, all of it built.
 
     Attributes:
-        stages: those that run, in order.
         dataset: the images, not loaded yet.
-        space, scoring_space, evaluation_space: one space at the sizes of the search, the scoring and the final network.
-        pruner: what makes the mask, if none is given.
-        mask, genotype: those given by the user.
+        space: at the sizes of the search.
+        stages: those that run, in order.
     """
 
-    stages: tuple[str, ...]
     dataset: ImageDataset
     space: SearchSpace
-    scoring_space: SearchSpace
-    evaluation_space: SearchSpace
-    pruner: Pruner
-    mask: Mask | None
-    genotype: Genotype | None
+    stages: Sequence[Stage]
 
 
-class _Problems(list[str]):
-    """What is wrong with the settings, gathered while they are built."""
-
-    def attempt(self, setting: str, build: Callable[[], T]) -> T | None:
-        """A value, or None with its error noted, unless the same mistake has been noted before."""
-        try:
-            return build()
-        except (TypeError, ValueError, InstantiationException) as error:
-            cause = (error.__cause__ if isinstance(error, InstantiationException) else None) or error
-            noted = any(p.startswith((f"`{setting}.", f"`{setting}` ")) or p.endswith(f": {cause}") for p in self)
-            if not noted:  # a message that opens with the setting needs no other opening
-                self.append(str(cause) if str(cause).startswith(f"`{setting}`") else f"`{setting}`: {cause}")
-        return None
-
-
-def make_plan(cfg: DictConfig) -> Plan:
+def make_plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     """Build what the settings describe; nothing is trained, downloaded or written.
+
+    Args:
+        cfg: the settings.
+        overrides: those that the user has typed, `space.init_channels=8`.
 
     Raises:
         ConfigError: with all problems found.
     """
-    errors, warnings = check(cfg)
-    problems = _Problems(errors)
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    chosen = chosen_stages(settings)
+    problems, warnings = check(settings, chosen)
     for group in GROUPS:
-        node: Any = OmegaConf.to_container(cfg[group], resolve=True)
-        problems += check_arguments(node, group)
-    supernet: Any = OmegaConf.to_container(cfg.supernet, resolve=True)
-    problems += check_arguments({"_target_": "halfnas.networks.build_supernet", **supernet}, "supernet")
-    _check_supernet(supernet, problems)
-    problems.attempt("cuda_graphs", lambda: _check_cuda_graphs(cfg))
-
-    stages = _stages(cfg)
-    if "prune" in stages:
-        problems.attempt("ratio", lambda: check_ratio(cfg.ratio))
-    dataset = problems.attempt("dataset", lambda: instantiate(cfg.dataset, _convert_="all"))
-    pruner = problems.attempt("pruner", lambda: instantiate(cfg.pruner, _convert_="all"))
-    spaces = [None] * 3 if dataset is None else _build_spaces(cfg, stages, dataset, pruner, problems)
-    space, scoring_space, evaluation_space = spaces
-    mask = _load_mask(cfg, space, problems) if "search" in stages else None
-    genotype = _load_genotype(cfg, evaluation_space, problems) if "evaluate" in stages else None
-
+        problems += check_group(group, settings, overrides)
+    parts = SettingParts(settings, problems)
+    with parts.checking("cuda_graphs"):
+        check_cuda_graphs_here(settings)
+    stages = []
+    with contextlib.suppress(Noted):
+        parts.dataset = parts.make("dataset")
+        parts.space()
+        for stage in chosen:
+            with contextlib.suppress(Noted):
+                stages.append(stage.build(parts))
     if problems:
         raise ConfigError(problems)
     for warning in warnings:
         log.warning(warning)
-    assert dataset is not None
-    assert pruner is not None
-    assert space is not None
-    return Plan(stages, dataset, space, scoring_space or space, evaluation_space or space, pruner, mask, genotype)
+    return Plan(parts.dataset, parts.space(), stages)
 
 
-def _check_supernet(supernet: dict[str, Any], problems: _Problems) -> None:
-    engine, recompute, compile = supernet["engine"], supernet["recompute"], supernet["compile"]
-    problems.attempt("supernet.engine", lambda: check_engine(engine))
-    problems.attempt("supernet.recompute", lambda: check_recompute(recompute))
-    if engine in ENGINES:
-        problems.attempt("supernet.compile", lambda: check_compile(compile, engine))
+def chosen_stages(settings: Mapping[str, Any]) -> list[type[Stage]]:
+    """The stages to run: in a pipeline those whose result is not given; otherwise the one that is asked for.
+
+    Before that, one that `runs_unasked`, if what it leaves is needed and not given.
+    """
+    asked, every = settings["stage"], list(STAGES)
+    if asked == "pipeline":
+        given = [i for i, stage in enumerate(every) if stage.leaves and settings[stage.leaves] is not None]
+        return every[max(given, default=-1) + 1 :]
+    chosen = [stage for stage in every if stage.name == asked]
+    needs = chosen[0].needs if chosen else None
+    if needs is not None and settings[needs] is None:
+        chosen = [s for s in every if s.leaves == needs and s.runs_unasked(settings)] + chosen
+    return chosen
 
 
-def _check_cuda_graphs(cfg: DictConfig) -> None:
-    check_cuda_graphs(cfg.cuda_graphs)
-    if cfg.cuda_graphs is not True:
-        return
-    if not torch.cuda.is_available():
-        raise ValueError("`cuda_graphs=true` needs a CUDA device, and there is none here; use auto")
-    if cfg.trainer.get("accelerator") == "cpu":
-        raise ValueError("`cuda_graphs=true` does not go with `trainer.accelerator=cpu`; use auto")
-    if cfg.trainer.get("detect_anomaly"):
-        raise ValueError("`cuda_graphs=true` does not go with `trainer.detect_anomaly=true`; use auto")
+def check_group(group: str, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> list[str]:
+    """Problems of the names, types and bounds of a group of settings."""
+    node = settings[group]
+    also = [taker for stage in STAGES for taker in stage.takers.get(group, ())]
+    space = _class_of(settings["space"])
+    if group == "evaluation" and space is not None:
+        also.append(space)
+    problems = check_arguments(node, group, also=also, given=GIVEN.get(group, ()))
+    if group == "pruner" and space is not None and isinstance(node.get("network"), Mapping):
+        problems += check_arguments(node["network"], "pruner.network", also=[space])
+    # Sizes come with every recipe; a space that has none does without, unless somebody asks for them.
+    typed = {override.lstrip("+").split("=")[0] for override in overrides}
+    dropped = [f"{where}.{size}" for where in ("space", "pruner.network", "evaluation") for size in SIZES]
+    return [
+        problem
+        for problem in problems
+        if not any(problem.startswith(f"`{name}`: ") and name not in typed for name in dropped)
+    ]
 
 
-def _stages(cfg: DictConfig) -> tuple[str, ...]:
-    """The stages to run: in a pipeline those whose result is not given; a search of everything makes its own mask."""
-    if cfg.stage == "search" and cfg.mask is None:
-        return ("prune", "search")
-    if cfg.stage == "pipeline" and cfg.genotype is not None:
-        return ("evaluate",)
-    if cfg.stage == "pipeline" and cfg.mask is not None:
-        return ("search", "evaluate")
-    return STAGES_OF.get(cfg.stage, ())
-
-
-def _build_spaces(
-    cfg: DictConfig, stages: Sequence[str], dataset: ImageDataset, pruner: Pruner | None, problems: _Problems
-) -> list[SearchSpace | None]:
-    """The space at the sizes of the search, the scoring network and the final network; None where it is not needed."""
-
-    def build(**sizes: Any) -> SearchSpace:
-        shape = {"num_classes": dataset.num_classes, "in_channels": dataset.in_channels}
-        return instantiate(cfg.space, **{**shape, **sizes}, _convert_="all")
-
-    scoring = evaluation = None
-    space = problems.attempt("space", build)
-    if space is not None:
-        if {"prune", "search"} & set(stages):
-            problems.attempt("dataset", lambda: space.check_images(dataset.image_size))
-        if "search" in stages:
-            partial = cfg.searcher.partial_channels
-            problems.attempt("searcher.partial_channels", lambda: space.check_partial_channels(partial))
-    if any(problem.startswith("`space.") for problem in problems):
-        return [space, None, None]  # said once, not for each size
-    if "prune" in stages and pruner is not None:
-        scoring = problems.attempt("pruner.network", lambda: build(**pruner.network))
-        if scoring is not None:
-            problems.attempt("pruner", lambda: _check_scoring(scoring, dataset, pruner))
-    if "evaluate" in stages:
-        sizes = {key: cfg.evaluation[key] for key in ("init_channels", "num_cells")}
-        evaluation = problems.attempt("evaluation", lambda: build(**sizes))
-        if evaluation is not None:
-            size, auxiliary = dataset.image_size, cfg.evaluation.auxiliary
-            problems.attempt("evaluation", lambda: evaluation.check_images(size, auxiliary=auxiliary))
-    return [space, scoring, evaluation]
-
-
-def _check_scoring(space: SearchSpace, dataset: ImageDataset, pruner: Pruner) -> None:
-    if space.num_classes < dataset.num_classes:
-        raise ValueError(
-            f"`pruner.network.num_classes` must be at least the {dataset.num_classes} classes of the dataset, "
-            f"got {space.num_classes}"
-        )
-    space.check_images(min(dataset.image_size, pruner.image_size or dataset.image_size))
-
-
-def _load_mask(cfg: DictConfig, space: SearchSpace | None, problems: _Problems) -> Mask | None:
-    if cfg.mask is None:
-        return None
-    mask = problems.attempt("mask", lambda: Mask.load(cfg.mask))
-    if mask is None or space is None:
-        return mask
-    return problems.attempt("mask", lambda: mask.ordered(space))
-
-
-def _load_genotype(cfg: DictConfig, space: SearchSpace | None, problems: _Problems) -> Genotype | None:
-    if cfg.genotype is None:
-        return None
-    genotype = problems.attempt("genotype", lambda: find_genotype(cfg.genotype))
-    if genotype is not None and space is not None:
-        problems.attempt("genotype", lambda: space.check_genotype(genotype))
-    return genotype
+def _class_of(node: Mapping[str, Any]) -> Any:
+    with contextlib.suppress(Exception):  # said where the group itself is checked
+        return get_object(node["_target_"])
+    return None

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset, TensorDataset
 from torchvision import datasets
 
-from halfnas.data.dataset import ImageDataset
+from halfnas.data.dataset import ImageDataset, NumWorkers
 from halfnas.data.images import OnDevice
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class _Cifar(ImageDataset):
         std: Sequence[float],
         crop_padding: int,
         flip: bool,
-        num_workers: int,
+        num_workers: NumWorkers,
         on_device: OnDevice = "auto",
         max_train_images: int | None = None,
     ) -> None:

@@ -2,13 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from halfnas.data.augmentation import Augmentation, Normalization
 from halfnas.data.images import OnDevice
+
+NumWorkers = Annotated[int, Field(ge=0, description="processes that decode images; 0 decodes in the main one")]
 
 
 class ImageDataset(ABC):
@@ -45,7 +48,7 @@ class ImageDataset(ABC):
         std: Sequence[float],
         crop_padding: int,
         flip: bool,
-        num_workers: int,
+        num_workers: NumWorkers,
         on_device: OnDevice = "auto",
         max_train_images: int | None = None,
     ) -> None:

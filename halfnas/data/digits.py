@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from halfnas.data.dataset import ImageDataset
+from halfnas.data.dataset import ImageDataset, NumWorkers
 from halfnas.data.images import OnDevice
 
 
@@ -27,7 +27,7 @@ class Digits(ImageDataset):
         std: Sequence[float],
         crop_padding: int,
         flip: bool,
-        num_workers: int,
+        num_workers: NumWorkers,
         test_fraction: float,
         split_seed: int,
         on_device: OnDevice = "auto",

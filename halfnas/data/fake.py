@@ -6,7 +6,7 @@ import random
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from halfnas.data.dataset import ImageDataset
+from halfnas.data.dataset import ImageDataset, NumWorkers
 from halfnas.data.images import OnDevice
 
 
@@ -29,7 +29,7 @@ class Fake(ImageDataset):
         seed: int,
         crop_padding: int,
         flip: bool,
-        num_workers: int,
+        num_workers: NumWorkers,
         on_device: OnDevice = "auto",
         max_train_images: int | None = None,
     ) -> None:

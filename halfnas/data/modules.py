@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Annotated
 
 import torch
 from lightning import LightningDataModule
+from pydantic import Field
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -132,7 +134,7 @@ class SearchData(_ImageData):
         *,
         batch_size: int,
         seed: int,
-        train_fraction: float = 0.5,
+        train_fraction: Annotated[float, Field(gt=0, lt=1, description="both halves need images, e.g. 0.5")] = 0.5,
         warmup_epochs: int = 0,
     ) -> None:
         super().__init__(dataset, batch_size=batch_size, seed=seed)
@@ -177,7 +179,15 @@ class EvaluationData(_ImageData):
     """
 
     def __init__(
-        self, dataset: ImageDataset, *, batch_size: int, seed: int, cutout_length: int, holdout_fraction: float = 0.0
+        self,
+        dataset: ImageDataset,
+        *,
+        batch_size: int,
+        seed: int,
+        cutout_length: Annotated[int, Field(ge=0, description="pixels; 0 switches it off")],
+        holdout_fraction: Annotated[
+            float, Field(ge=0, lt=1, description="share of the training images held out; 0 trains on all of them")
+        ] = 0.0,
     ) -> None:
         super().__init__(dataset, batch_size=batch_size, seed=seed)
         self.cutout_length = cutout_length

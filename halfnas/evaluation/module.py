@@ -1,10 +1,12 @@
 """Training the chosen network from scratch as a LightningModule: it drives `TrainingStep`, and logs once an epoch."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 import torch
 from lightning.pytorch import LightningModule
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -23,23 +25,20 @@ class Evaluation(LightningModule):
 
     Args:
         space: the space at the sizes of the final network.
-        genotype: the architecture.
-        init_channels, num_cells: sizes of the final network, as overrides of the space's; used where `space` is built.
+        image_size: of the images, in pixels.
         epochs, batch_size, learning_rate, momentum, weight_decay, gradient_clip: of the training.
         auxiliary, auxiliary_weight: whether there is an auxiliary head, and the weight of its loss.
         drop_path: probability that would be reached after the last epoch; epoch e of E uses drop_path * e / E.
         label_smoothing: of the training loss.
-        cutout_length: side of the square erased from training images in pixels, 0 for none; used where data is loaded.
-        holdout_fraction: share of the training images held out for `evaluate/val_acc`; 0 trains on all of them.
+        holdout_fraction: share of the training images held out; with any, what is validated is `evaluate/val_acc`.
         channels_last: how the network's maps lie in memory; the same numbers up to rounding, faster on many devices.
         seed: of drop path.
         cuda_graphs: whether steps are captured, see `halfnas.training.Replay`.
 
     Attributes:
         stage: prefix of the metrics.
-        network: what is trained.
+        network: what is trained, once `begin` has made it.
         step: what a training step does, once the optimiser is made.
-        figures: parameters and multiply-accumulates of the deployed network, for metrics.json.
     """
 
     stage = "evaluate"
@@ -47,22 +46,18 @@ class Evaluation(LightningModule):
     def __init__(
         self,
         space: SearchSpace,
-        genotype: Genotype,
         image_size: int,
         *,
-        init_channels: int,
-        num_cells: int,
-        epochs: int,
-        batch_size: int,
-        learning_rate: float,
-        momentum: float,
-        weight_decay: float,
-        gradient_clip: float,
+        epochs: Annotated[int, Field(ge=1, description="epochs of the final training")],
+        batch_size: Annotated[int, Field(ge=2, description="batch norm cannot train on one image")],
+        learning_rate: PositiveFloat,
+        momentum: Annotated[float, Field(ge=0, lt=1)],
+        weight_decay: NonNegativeFloat,
+        gradient_clip: PositiveFloat,
         auxiliary: bool,
         auxiliary_weight: float,
-        drop_path: float,
-        label_smoothing: float,
-        cutout_length: int,
+        drop_path: Annotated[float, Field(ge=0, lt=1, description="a probability; 0 switches it off")],
+        label_smoothing: Annotated[float, Field(ge=0, lt=1, description="0 switches it off")],
         holdout_fraction: float,
         channels_last: bool = False,
         seed: int = 0,
@@ -70,8 +65,11 @@ class Evaluation(LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.network = DiscreteNetwork(space, genotype, auxiliary=auxiliary)
-        self._loss = TrainingLoss(self.network, label_smoothing=label_smoothing, auxiliary_weight=auxiliary_weight)
+        self.network: DiscreteNetwork
+        self._space = space
+        self._image_size = image_size
+        self._auxiliary = auxiliary
+        self._make_loss = partial(TrainingLoss, label_smoothing=label_smoothing, auxiliary_weight=auxiliary_weight)
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -79,20 +77,28 @@ class Evaluation(LightningModule):
         self.weight_decay = weight_decay
         self.gradient_clip = gradient_clip
         self.drop_path = drop_path
-        self.cutout_length = cutout_length
-        self.holdout_fraction = holdout_fraction
         self.seed = seed
         self.cuda_graphs = cuda_graphs
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.figures = {
-            "evaluate/params": self.network.num_parameters(),
-            "evaluate/macs": count_macs(self.network, (space.in_channels, image_size, image_size)),
-        }
         # Without a holdout the curve over epochs is that of the test set: shown, never used to choose anything.
+        self.holdout_fraction = holdout_fraction
         self._validated_on = "val" if holdout_fraction > 0 else "test"
         # Without a check of their arguments, which would wait for the device.
         self.val_acc = MulticlassAccuracy(space.num_classes, average="micro", validate_args=False)
         self.test_acc = MulticlassAccuracy(space.num_classes, average="micro", validate_args=False)
+
+    def begin(self, genotype: Genotype) -> None:
+        """Build the network of a genotype; see `BilevelSearch.begin`."""
+        self.network = DiscreteNetwork(self._space, genotype, auxiliary=self._auxiliary)
+        self._loss = self._make_loss(self.network)
+
+    def cost(self) -> dict[str, float]:
+        """Parameters and multiply-accumulates of the deployed network."""
+        shape = (self._space.in_channels, self._image_size, self._image_size)
+        return {
+            "evaluate/params": self.network.num_parameters(),
+            "evaluate/macs": count_macs(self.network, shape),
+        }
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, C, H, W] -> logits [B, num_classes]."""

@@ -1,4 +1,4 @@
-"""Between Hydra and the stages: in a sweep each job runs in a process of its own.
+"""Between Hydra and a job: in a sweep each job runs in a process of its own.
 
 Peak CUDA memory, caches and random states are per process, so jobs that share one leak into each other. A single run
 stays in the process that was started. This module imports none of torch: the parent of a sweep stays light.
@@ -37,10 +37,10 @@ def launch(cfg: DictConfig) -> float | None:
     path = Path(hydra.runtime.output_dir)
     settings = _settled(cfg, hydra, path)
     container: Any = OmegaConf.to_container(settings, resolve=True)
-    job = (container, str(path), overrides_hash(list(hydra.overrides.task)))
+    job = (container, str(path), list(hydra.overrides.task))
     if hydra.mode != RunMode.MULTIRUN:
         return _run(*job)
-    if _is_done(path, job[-1]):
+    if _is_done(path, overrides_hash(job[-1])):
         log.info("done before: %s", path)
         return Objective(cfg.optimized_metric, cfg.budget_metric, cfg.optimized_budget).value(read_metrics(path))
     logging_settings = OmegaConf.to_container(hydra.job_logging, resolve=True)
@@ -98,10 +98,10 @@ def _group(hydra: Any) -> str:
     return os.environ.get("WANDB_SWEEP_ID") or choices.get("experiment") or choices["dataset"]
 
 
-def _run(container: dict[str, Any], path: str, job_hash: str) -> float | None:
-    from halfnas.stages.run import run  # torch is imported here, not by the parent of a sweep
+def _run(container: dict[str, Any], path: str, overrides: list[str]) -> float | None:
+    from halfnas.jobs.job import run_job  # torch is imported here, not by the parent of a sweep
 
-    return run(OmegaConf.create(container), path, job_hash)
+    return run_job(OmegaConf.create(container), path, overrides)
 
 
 def _run_in_child(job: tuple[Any, ...], logging_settings: Any, argv: list[str]) -> float | None:

@@ -3,9 +3,10 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 from torch.nn import functional as F
 
 from halfnas.pruning.aggregation import AGGREGATES
@@ -20,6 +21,8 @@ from halfnas.spaces import Mask, SearchSpace
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
+
+Repeats = Annotated[int, Field(ge=1, description="each candidate is scored on at least one network")]
 
 #: Repeats before `repeats=auto` looks at their halves.
 FEWEST_REPEATS = 8
@@ -59,17 +62,19 @@ class ImportancePruner(Pruner):
         *,
         importance: str,
         combine: str,
-        rounds: int | None,
+        rounds: Annotated[int, Field(ge=1, description="1 removes everything at once")] | None,
         scope: str,
         aggregate: str,
-        repeats: int | str,
-        max_repeats: int,
-        stability: float,
+        repeats: Repeats | str,
+        max_repeats: Repeats,
+        stability: Annotated[float, Field(gt=0, le=1, description="an agreement of two masks, e.g. 0.9")],
         network: Mapping[str, Any],
-        image_size: int | None,
-        num_batches: int,
-        batch_size: int,
-        candidates_per_call: int,
+        image_size: Annotated[int, Field(ge=1, description="a side in pixels; null leaves images as they are")] | None,
+        num_batches: Annotated[int, Field(ge=1, description="a score needs images")],
+        batch_size: Annotated[
+            int, Field(ge=2, description="a score compares images, and batch norm cannot work on one")
+        ],
+        candidates_per_call: Annotated[int, Field(ge=1, description="candidates evaluated at once")],
     ) -> None:
         self.name = name
         self.rankers = {key: ranker for key, ranker in rankers.items() if ranker is not None}

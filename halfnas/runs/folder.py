@@ -10,7 +10,6 @@ from typing import Any
 from halfnas.runs.files import read_json, write_json, write_text
 
 FORMAT = 1
-STAGES = ("prune", "search", "evaluate")
 
 
 class RunFolder:
@@ -23,24 +22,29 @@ class RunFolder:
 
     def __init__(self, path: str | Path, overrides_hash: str) -> None:
         self.path = Path(path)
-        self.mask = self.path / "mask.json"
-        self.genotype = self.path / "genotype.json"
         self.figures = self.path / "figures"
         self.metrics: dict[str, float] = {}
         self._overrides_hash = overrides_hash
         self._stage: str | None = None
         self._done: list[str] = []
 
-    def clear(self, stage: str) -> None:
-        """Take away what an earlier run left of `stage` and of those after it, which rest on it."""
-        stale = STAGES[STAGES.index(stage) :]
-        for name, path in (("prune", self.mask), ("search", self.genotype)):
-            if name in stale:
-                path.unlink(missing_ok=True)
-        kept = {key: value for key, value in read_metrics(self.path).items() if key.split("/")[0] not in stale}
+    def file(self, name: str) -> Path:
+        """The file of a mask or genotype."""
+        return self.path / f"{name}.json"
+
+    def clear(self, stages: Sequence[str], files: Sequence[str]) -> None:
+        """Take away what an earlier run has left of stages.
+
+        Args:
+            stages: their names.
+            files: those that they leave.
+        """
+        for name in files:
+            self.file(name).unlink(missing_ok=True)
+        kept = {key: value for key, value in read_metrics(self.path).items() if key.split("/")[0] not in stages}
         self.metrics = kept
         write_json(self.path / "metrics.json", kept) if kept else (self.path / "metrics.json").unlink(missing_ok=True)
-        rows = [row for row in read_history(self.path / "history.csv") if row["stage"] not in stale]
+        rows = [row for row in read_history(self.path / "history.csv") if row["stage"] not in stages]
         if rows:
             _write_history(self.path / "history.csv", rows)
         else:

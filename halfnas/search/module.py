@@ -3,15 +3,16 @@
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 from torchmetrics.classification import MulticlassAccuracy
 
-from halfnas.networks import build_supernet
+from halfnas.networks import Supernet, build_supernet
 from halfnas.search.regularizers import Regularizer
 from halfnas.search.relaxations import Relaxation, Softmax
 from halfnas.search.step import BilevelStep
@@ -31,12 +32,11 @@ class BilevelSearch(LightningModule):
     and the second half is not even read.
 
     Args:
-        space, mask: what is searched.
+        space: what is searched.
         supernet: how the supernet is computed, see `build_supernet`.
         partial_channels, edge_normalization: see `build_supernet`.
         epochs, warmup_epochs: of the search; if all are warm-up the architecture is never trained.
         batch_size: images of each half a step.
-        train_fraction: share of the training images in the first half.
         learning_rate, learning_rate_min: of the weights, from one to the other on a cosine, stepped after each epoch.
         momentum, weight_decay: of the weights.
         gradient_clip: largest norm of the weights' gradient.
@@ -47,7 +47,7 @@ class BilevelSearch(LightningModule):
 
     Attributes:
         stage: prefix of the metrics.
-        supernet: the network that is searched.
+        supernet: the network that is searched, once `begin` has made it.
         step: what a training step does, once the optimisers are made.
     """
 
@@ -56,36 +56,35 @@ class BilevelSearch(LightningModule):
     def __init__(
         self,
         space: SearchSpace,
-        mask: Mask,
         supernet: Mapping[str, Any],
         *,
         partial_channels: int,
         edge_normalization: bool | None,
-        epochs: int,
-        warmup_epochs: int,
-        batch_size: int,
-        train_fraction: float,
-        learning_rate: float,
-        learning_rate_min: float,
-        momentum: float,
-        weight_decay: float,
-        gradient_clip: float,
-        architecture_learning_rate: float,
-        architecture_betas: Sequence[float],
-        architecture_weight_decay: float,
+        epochs: Annotated[int, Field(ge=1, description="epochs of the search")],
+        warmup_epochs: Annotated[int, Field(ge=0, description="epochs with a frozen architecture")],
+        batch_size: Annotated[int, Field(ge=2, description="batch norm cannot train on one image")],
+        learning_rate: PositiveFloat,
+        learning_rate_min: NonNegativeFloat,
+        momentum: Annotated[float, Field(ge=0, lt=1)],
+        weight_decay: NonNegativeFloat,
+        gradient_clip: PositiveFloat,
+        architecture_learning_rate: PositiveFloat,
+        architecture_betas: tuple[float, float],
+        architecture_weight_decay: NonNegativeFloat,
         regularizer: Regularizer | None = None,
         relaxation: Relaxation | None = None,
         cuda_graphs: str | bool = "auto",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.supernet = build_supernet(
-            space, mask, partial_channels=partial_channels, edge_normalization=edge_normalization, **supernet
-        )
+        self.supernet: Supernet
+        self._space = space
+        self._options = {
+            "partial_channels": partial_channels, "edge_normalization": edge_normalization, **supernet,
+        }  # fmt: skip
         self.epochs = epochs
         self.warmup_epochs = warmup_epochs
         self.batch_size = batch_size
-        self.train_fraction = train_fraction
         self.learning_rate = learning_rate
         self.learning_rate_min = learning_rate_min
         self.momentum = momentum
@@ -100,6 +99,14 @@ class BilevelSearch(LightningModule):
         # Without a check of its arguments, which would wait for the device.
         self.val_acc = MulticlassAccuracy(space.num_classes, average="micro", validate_args=False)
         self._compile_seconds: float | None = None
+
+    def begin(self, mask: Mask) -> None:
+        """Build the supernet of what a mask leaves.
+
+        Not in Lightning's `configure_model`, which draws weights on the device of the training and in its precision:
+        here a seed means the same initial weights everywhere.
+        """
+        self.supernet = build_supernet(self._space, mask, **self._options)
 
     @property
     def genotype(self) -> Genotype:

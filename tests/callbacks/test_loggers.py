@@ -11,13 +11,12 @@ from halfnas.callbacks import loggers
 
 @pytest.fixture
 def opened(monkeypatch):
-    """What wandb.init is called with, the metrics defined and the columns set."""
-    seen = {"init": None, "metrics": [], "columns": {}}
+    """What wandb.init is called with, and the columns set."""
+    seen = {"init": None, "columns": {}}
 
     def init(**arguments):
         seen["init"] = arguments
         return SimpleNamespace(
-            define_metric=lambda name, **how: seen["metrics"].append((name, how)),
             config=SimpleNamespace(setdefaults=seen["columns"].update),
         )
 
@@ -100,12 +99,18 @@ def test_an_agents_run_goes_where_its_sweep_is(opened, monkeypatch):
     assert (found["project"], found["entity"], found["name"]) == (None, None, "n")
 
 
-def test_definitions_of_metrics(opened, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    loggers.wandb_logger(project="p")
-    metrics = dict(opened["metrics"])
+#: stage -> what its curves are drawn over
+AXES = {"prune": "trainer/global_step", "search": "epoch", "evaluate": "epoch"}
 
-    assert len(metrics) == len(opened["metrics"])  # each once
+
+def test_definitions_of_metrics():
+    defined = []
+    run = SimpleNamespace(define_metric=lambda name, **how: defined.append((name, how)))
+    loggers.RunLogger(run, log_weights=False).define_stages(AXES)
+    metrics = dict(defined)
+
+    assert len(metrics) == len(defined)  # each once
+    assert metrics["prune/peak_reserved_mib"] == {"step_metric": "trainer/global_step", "summary": "max"}
     assert metrics["search/*"] == metrics["evaluate/*"] == {"step_metric": "epoch"}
     assert metrics["search/val_acc"] == {"step_metric": "epoch", "summary": "max,last"}
     patterns = [name for name in metrics if name.endswith("*")]
@@ -126,6 +131,7 @@ def test_what_wandb_makes_of_it(monkeypatch, tmp_path):
     monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
     logger = loggers.wandb_logger(project="p", columns={"pruner": "nngp"}, save_dir=str(tmp_path))
     try:
+        logger.define_stages(AXES)
         logger.log_hyperparams({"pruner": {"name": "nngp"}})
         for epoch, metrics in enumerate(LOGGED):
             logger.log_metrics({**metrics, "epoch": epoch}, step=epoch)

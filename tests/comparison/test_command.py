@@ -9,9 +9,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from halfnas import Mask
+from halfnas.jobs.job import run_job
 from halfnas.spaces.load import CONF
 from halfnas.spaces.nasbench201 import ARCHITECTURE
-from halfnas.stages import run as stages
 
 PRUNERS = {path.stem for path in (CONF / "pruner").glob("*.yaml")}
 SMALL = [
@@ -71,7 +71,7 @@ def test_a_seed_gives_the_mask_that_train_gives(compose_settings, tmp_path):
     same = ["pruner=zen", "pruner.repeats=2", "pruner.rounds=1", "pruner.batch_size=4", "ratio=0.75", "seed=1"]
     noise = ["dataset=fake", "dataset.image_size=8", "dataset.num_train=40", "dataset.num_workers=0"]
     cfg = compose_settings(tmp_path / "train", "stage=prune", "logger=none", "trainer=cpu", *same, *noise)
-    stages.run(cfg, tmp_path / "train", "0123abcd")
+    run_job(cfg, tmp_path / "train")
     done = run(tmp_path, "parts=[prunings]", *SMALL)
     assert done.returncode == 0, done.stderr
     ours, theirs = (Mask.load(tmp_path / path) for path in ("out/masks/zen-1.json", "train/mask.json"))

@@ -60,19 +60,22 @@ def test_ratio_is_not_needed_where_nothing_is_pruned(settings):
         ("searcher._target_=halfnas.search.Nothing", ["`searcher._target_`", "'halfnas.search.Nothing'", "imported"]),
         ("pruner.rankers.nngp_frobenius.sign=up", ["`pruner.rankers.nngp_frobenius.sign` must be an integer, got"]),
         ("pruner.network.num_cells=2", ["`pruner.network`: `num_cells` must be at least 3, got 2"]),
-        ("+pruner.network.foo=1", ["`pruner.network`", "'foo'"]),
+        (
+            "+pruner.network.foo=1",
+            ["`pruner.network.foo`: DartsSpace has no such argument; it has init_channels, num_cells"],
+        ),
         (
             "pruner.network.num_classes=9",
             ["`pruner.network.num_classes` must be at least the 10 classes of the dataset, got 9"],
         ),
         ("pruner.image_size=3", ["`pruner`: images of 3x3 are too small"]),
-        ("pruner.image_size=0", ["`pruner.image_size` must be at least 1", "null leaves images as they are", "got 0"]),
+        ("pruner.image_size=0", ["`pruner.image_size` must be at least 1", "null leaves images as they are, got 0"]),
         ("pruner.repeats=0", ["`pruner.repeats` must be at least 1", "got 0"]),
         ("pruner.repeats=often", ["`pruner`: `repeats` must be a number or auto, got 'often'"]),
         ("pruner.repeats=1.5", ["`pruner.repeats` must be an integer or text, got 1.5"]),
         ("pruner.max_repeats=auto", ["`pruner.max_repeats` must be an integer, got 'auto'"]),
         ("pruner.rounds=0", ["`pruner.rounds` must be at least 1", "got 0"]),
-        ("pruner.stability=1.5", ["`pruner.stability` must be in (0, 1]", "got 1.5"]),
+        ("pruner.stability=1.5", ["`pruner.stability` must be at most 1: an agreement of two masks", "got 1.5"]),
         ("pruner.batch_size=1", ["`pruner.batch_size` must be at least 2", "got 1"]),
         ("pruner.importance=second", ["`pruner`: `importance` must be one of exact, taylor, got 'second'"]),
         ("pruner.combine=product", ["`pruner`: `combine` must be one of sum, rank, got 'product'"]),
@@ -107,16 +110,19 @@ def test_ratio_is_not_needed_where_nothing_is_pruned(settings):
             ["images of 2x2 are too small", "at least 4x4", "use a dataset with larger images"],
         ),
         ("dataset=fake dataset.num_classes=0", ["`dataset.num_classes` must be at least 1, got 0"]),
-        ("dataset.on_device=gpu", ["`dataset.on_device` must be auto, true or false, got 'gpu'"]),
+        ("dataset.on_device=gpu", ["`dataset.on_device` must be true, false or auto, got 'gpu'"]),
         ("dataset.num_workers=-1", ["`dataset.num_workers` must be at least 0", "got -1"]),
         ("supernet.engine=warp", ["`supernet.engine`", "must be one of plain, fused", "got 'warp'"]),
         ("supernet.recompute=all", ["`supernet.recompute`", "must be one of none, nodes, cells", "got 'all'"]),
-        ("supernet.compile=sometimes", ["`supernet.compile`", "must be true or false", "got 'sometimes'"]),
+        ("supernet.compile=sometimes", ["`supernet.compile` must be true or false", "got 'sometimes'"]),
         ("+supernet.foo=1", ["`supernet.foo`", "engine"]),
         ("stage=serach", ["`stage` must be one of prune, search, evaluate, pipeline, got 'serach'"]),
         ("stage=search", ["`stage=search` needs a mask", "mask=PATH", "pruner=none"]),
         ("stage=evaluate", ["`stage=evaluate` needs a genotype", "genotype=PATH", "published"]),
-        ("seed=-1", ["`seed` must be at least 0", "got -1"]),
+        ("seed=-1", ["`seed` must be at least 0: seeds of random generators are not negative", "got -1"]),
+        ("optimized_budget=0", ["`optimized_budget` must be positive", "got 0"]),
+        ("stage=prune mask=mask.json", ["`stage=prune` makes a mask and does not read one"]),
+        ("searcher.architecture_betas=[0.5]", ["`searcher.architecture_betas` must be a list of another length"]),
         ("cuda_graphs=yes", ["`cuda_graphs` must be auto, true or false, got 'yes'"]),
         ("cuda_graphs=1", ["`cuda_graphs` must be auto, true or false, got 1"]),
         ("trainer.precision=16-mixed", ["`trainer.precision=16-mixed` is not supported", "use bf16-mixed"]),
@@ -258,9 +264,11 @@ def test_which_stages_run(settings, tmp_path, monkeypatch, overrides, stages):
     (tmp_path / "GENOTYPE").write_text(json.dumps(Genotype("darts", *darts_cells()).to_json()))
     plan = make_plan(settings(*overrides.split()))
 
-    assert plan.stages == stages
-    assert plan.mask == (mask if "MASK" in overrides else None)
-    assert (plan.genotype is not None) == ("genotype" in overrides)
+    assert tuple(stage.name for stage in plan.stages) == stages
+    first = plan.stages[0]
+    assert (first.given == mask) == ("MASK" in overrides)
+    assert (first.needs == "genotype") == ("genotype" in overrides)
+    assert (first.given is None) == (first.needs is None)
     assert {path.name for path in tmp_path.iterdir()} == {"MASK", "GENOTYPE"}
 
 
@@ -274,16 +282,21 @@ def test_a_mask_in_another_order_is_the_same(settings, tmp_path):
     content["kept"] = {kind: [edge[::-1] for edge in edges] for kind, edges in content["kept"].items()}
     (tmp_path / "mask.json").write_text(json.dumps(content))
 
-    plan = make_plan(settings("stage=search", f"mask={tmp_path / 'mask.json'}"))
-    assert plan.mask == Mask.random(load_space("darts"), ratio=0.5, seed=0)
+    [stage] = make_plan(settings("stage=search", f"mask={tmp_path / 'mask.json'}")).stages
+    assert stage.given == Mask.random(load_space("darts"), ratio=0.5, seed=0)
+
+
+def spaces(plan):
+    """The sizes of the search, the scoring network and the final network."""
+    prune, search, evaluate = plan.stages
+    return search.space, prune.module.pruner._scoring_space, evaluate.module._space
 
 
 def test_three_sizes_of_one_space(settings):
     plan = make_plan(settings("dataset=cifar100", "pruner=synflow", "pruner.network.init_channels=6"))
 
-    sizes = [(s.init_channels, s.num_cells) for s in (plan.space, plan.scoring_space, plan.evaluation_space)]
-    assert sizes == [(16, 8), (6, 3), (36, 20)]
-    assert {s.num_classes for s in (plan.space, plan.scoring_space, plan.evaluation_space)} == {100}
+    assert [(s.init_channels, s.num_cells) for s in spaces(plan)] == [(16, 8), (6, 3), (36, 20)]
+    assert {s.num_classes for s in spaces(plan)} == {100}
     assert make_plan(settings("dataset=digits")).space.in_channels == 1
 
 
@@ -291,8 +304,7 @@ def test_three_sizes_of_one_space(settings):
 def test_a_scoring_network_may_have_more_logits_than_there_are_classes(settings, num_classes):
     plan = make_plan(settings("dataset=cifar100", f"+pruner.network={{num_classes: {num_classes}}}"))
 
-    assert plan.scoring_space.num_classes == num_classes
-    assert plan.space.num_classes == plan.evaluation_space.num_classes == 100
+    assert [space.num_classes for space in spaces(plan)] == [100, num_classes, 100]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +313,7 @@ def test_a_scoring_network_may_have_more_logits_than_there_are_classes(settings,
 def test_images_that_a_scoring_network_can_work_on(settings, overrides):
     plan = make_plan(settings(*overrides.split()))
 
-    assert plan.pruner.image_size in (4, None, 500)
+    assert plan.stages[0].module.pruner.image_size in (4, None, 500)
 
 
 def test_a_scoring_network_is_checked_only_where_there_is_one(settings):
@@ -314,7 +326,7 @@ def test_a_scoring_network_is_checked_only_where_there_is_one(settings):
     [
         ("searcher.epochs=3 searcher.warmup_epochs=3", "the architecture is never trained"),
         ("pruner=none", "`ratio=0.5` has no effect with pruner=none"),
-        ("stage=prune genotype=darts_v2", "`genotype` has no effect with stage=prune"),
+        ("stage=prune genotype=darts_v2", "`genotype` has no effect: nothing is evaluated"),
         ("genotype=darts_v2 mask=no_such.json", "`mask` has no effect: nothing is searched"),
     ],
 )
@@ -324,6 +336,47 @@ def test_settings_without_effect_warn_and_run(settings, caplog, overrides, warni
 
     [record] = [r for r in caplog.records if r.name.startswith("halfnas")]
     assert warning in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "warns"),
+    [
+        ("searcher.epochs=5 searcher.warmup_epochs=4", False),
+        ("searcher.epochs=5 searcher.warmup_epochs=6", True),
+        ("searcher.warmup_epochs=50 stage=prune", False),  # nothing is searched
+        ("searcher.warmup_epochs=50 genotype=darts_v2", False),
+        ("pruner=none ratio=1", False),
+        ("pruner=none ratio=1.0", False),
+        ("pruner=none stage=prune", True),
+        ("pruner=none stage=search", True),
+        ("pruner=none genotype=darts_v2", False),  # nothing is pruned
+        ("genotype=darts_v2 mask=no_such.json stage=evaluate", True),
+    ],
+)
+def test_a_warning_has_a_cause(settings, caplog, overrides, warns):
+    with caplog.at_level(logging.WARNING):
+        make_plan(settings(*overrides.split()))
+
+    assert len([r for r in caplog.records if r.name.startswith("halfnas")]) == warns
+
+
+def test_everything_is_built_before_anything_is_trained(problems):
+    """A mistake in a later stage is told before the first one begins, whatever it is."""
+    found = problems("searcher.epochs=many", "+evaluation.auxilliary=true", "evaluation.num_cells=1")
+
+    assert found[0] == "`searcher.epochs` must be an integer, got 'many'"
+    assert found[1].startswith("`evaluation.auxilliary`: Evaluation has no such argument; it has epochs, batch_size")
+
+
+def test_a_group_lists_what_can_be_set(problems):
+    [problem] = problems("+searcher.fraction=0.5")
+
+    assert "train_fraction" in problem  # taken by the data
+    assert not any(word in problem for word in ("space", "cuda_graphs", "dataset", " seed"))  # no settings
+
+
+def test_several_mistakes_of_one_stage(problems):
+    assert len(problems("space.num_cells=15", "supernet.engine=warp", "searcher.partial_channels=3")) == 2
 
 
 def test_good_settings_do_not_warn(settings, caplog):

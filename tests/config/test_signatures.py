@@ -1,11 +1,12 @@
 """Settings against signatures."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
 
-from halfnas.config.signatures import check_arguments, describe, matches
+from halfnas.config.signatures import check_arguments, problem_of
 
 
 @pytest.mark.parametrize(
@@ -27,11 +28,11 @@ from halfnas.config.signatures import check_arguments, describe, matches
         ({"a": 1}, Mapping[str, Any]),
         ({}, dict[str, int]),
         ("what", Any),
-        ("what", Literal["no"]),  # not ours to say
+        ({"_target_": "a.Class"}, int),  # a node of its own
     ],
 )
 def test_matches(value, hint):
-    assert matches(value, hint)
+    assert problem_of(value, hint) is None
 
 
 @pytest.mark.parametrize(
@@ -58,24 +59,34 @@ def test_matches(value, hint):
     ],
 )
 def test_does_not_match(value, hint):
-    assert not matches(value, hint)
+    assert problem_of(value, hint) is not None
 
 
 @pytest.mark.parametrize(
-    ("hint", "words"),
+    ("value", "hint", "words"),
     [
-        (int, "an integer"),
-        (float, "a number"),
-        (bool, "true or false"),
-        (str, "text"),
-        (int | None, "an integer or null"),
-        (int | str, "an integer or text"),
-        (Sequence[float], "a list"),
-        (Mapping[str, Any], "a mapping"),
+        ("x", int, "must be an integer, got 'x'"),
+        ("x", float, "must be a number, got 'x'"),
+        ("x", bool, "must be true or false, got 'x'"),
+        (1, str, "must be text, got 1"),
+        ("x", int | None, "must be an integer, got 'x'"),
+        (1.5, int | str, "must be an integer or text, got 1.5"),
+        ("x", Sequence[float], "must be a list, got 'x'"),
+        ([1, "x"], Sequence[float], "must be a list in which number 2 is a number, got [1, 'x']"),
+        ([1.0], tuple[float, float], "must be a list of another length, got [1.0]"),
+        ("x", Mapping[str, Any], "must be a mapping, got 'x'"),
+        ("x", Literal["a", "b"], "must be a or b, got 'x'"),
+        (0, Annotated[int, Field(ge=1, description="a reason")], "must be at least 1: a reason, got 0"),
+        (0, Annotated[int, Field(ge=1)] | None, "must be at least 1, got 0"),
+        (0, Annotated[float, Field(gt=0)], "must be positive, got 0"),
+        (3, Annotated[float, Field(gt=3)], "must be more than 3, got 3"),
+        (4, Annotated[float, Field(le=3)], "must be at most 3, got 4"),
+        (3, Annotated[float, Field(lt=3)], "must be less than 3, got 3"),
+        ("often", Annotated[int, Field(ge=1)] | Literal["auto"], "must be an integer or auto, got 'often'"),
     ],
 )
-def test_describe(hint, words):
-    assert describe(hint) == words
+def test_problems_in_words(value, hint, words):
+    assert problem_of(value, hint) == words
 
 
 def node(**changes):
@@ -120,3 +131,17 @@ def test_classes_that_take_anything():
 
 def test_classes_without_a_signature_pass():
     assert check_arguments({"_target_": "builtins.dict", "whatever": 3}, "pruner") == []
+
+
+class Other:
+    def __init__(self, depth: int, seed: int) -> None:
+        """It takes some of the settings, too."""
+
+
+def test_settings_of_several():
+    assert check_arguments(node(depth=3), "ranker", also=[Other], given=["seed"]) == []
+    assert check_arguments(node(depth="x"), "ranker", also=[Other], given=["seed"]) == [
+        "`ranker.depth` must be an integer, got 'x'"
+    ]
+    [problem] = check_arguments(node(width=3), "ranker", also=[Other], given=["seed"])
+    assert problem == "`ranker.width`: NNGPFrobenius has no such argument; it has weight, sign, depth"

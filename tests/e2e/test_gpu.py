@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from halfnas import Mask, load_space
-from halfnas.stages import run as stages
+from halfnas.jobs.job import run_job
 from tiny_run import TINY
 
 #: Small batches, so that epochs are long enough for a capture; algorithms that are not tried out first.
@@ -19,8 +19,8 @@ ON_GPU = (
 
 
 def run(settings, path, *overrides):
-    """stages.run in `path`; returns metrics.json."""
-    stages.run(settings(*ON_GPU, *overrides), path, "0123abcd")
+    """run_job in `path`; returns metrics.json."""
+    run_job(settings(*ON_GPU, *overrides), path)
     return json.loads((path / "metrics.json").read_text(encoding="utf-8"))
 
 

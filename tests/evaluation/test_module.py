@@ -19,8 +19,6 @@ from history_logger import History
 GENOTYPE = find_genotype("darts_v2")
 SPACE = DartsSpace(init_channels=2, num_cells=3, in_channels=1)
 SETTINGS = {
-    "init_channels": 2,
-    "num_cells": 3,
     "epochs": 3,
     "batch_size": 4,
     "learning_rate": 0.1,
@@ -31,14 +29,15 @@ SETTINGS = {
     "auxiliary_weight": 0.4,
     "drop_path": 0.2,
     "label_smoothing": 0.0,
-    "cutout_length": 0,
     "holdout_fraction": 0.0,
 }
 
 
 def make_module(image_size=8, **settings):
     torch.manual_seed(0)
-    return Evaluation(SPACE, GENOTYPE, image_size, **(SETTINGS | settings))
+    module = Evaluation(SPACE, image_size, **(SETTINGS | settings))
+    module.begin(GENOTYPE)
+    return module
 
 
 def make_data(module, image_size=8, num_train=8):
@@ -118,8 +117,11 @@ def test_learning_rate_goes_to_zero_on_a_cosine(four_epochs):
 
 def load(**overrides):
     content = OmegaConf.load(CONF / "evaluation" / "darts.yaml")
-    settings = {"init_channels": 2, "num_cells": 3, "auxiliary": False} | overrides
-    return instantiate(content, SPACE, GENOTYPE, 8, _convert_="all", **settings)
+    for name in ("init_channels", "num_cells", "cutout_length"):  # of the space and of the data
+        del content[name]
+    module = instantiate(content, SPACE, 8, _convert_="all", **{"auxiliary": False, **overrides})
+    module.begin(GENOTYPE)
+    return module
 
 
 def test_published_settings():
@@ -131,7 +133,7 @@ def test_published_settings():
     assert group["lr"].item() == pytest.approx(0.025)
     assert (group["momentum"], group["weight_decay"], group["nesterov"]) == (0.9, 3e-4, False)
     assert {id(p) for p in group["params"]} == {id(p) for p in module.parameters()}
-    assert (module.gradient_clip, module.batch_size, module.cutout_length) == (5.0, 96, 16)
+    assert (module.gradient_clip, module.batch_size) == (5.0, 96)
     assert (module.holdout_fraction, module.drop_path) == (0.0, 0.2)
     assert (module.step.loss.auxiliary_weight, module.step.loss.label_smoothing) == (0.4, 0.0)
 
@@ -267,16 +269,16 @@ def macs_by_hand(network, image_size):
     return total
 
 
-def test_figures_are_those_of_the_deployed_network():
+def test_costs_are_those_of_the_deployed_network():
     plain, with_head = make_module(32), make_module(32, auxiliary=True)
-    assert plain.figures == with_head.figures  # without the auxiliary head
-    assert plain.figures == {
+    assert plain.cost() == with_head.cost()  # without the auxiliary head
+    assert plain.cost() == {
         "evaluate/params": sum(p.numel() for p in plain.network.parameters()),
         "evaluate/macs": macs_by_hand(plain.network, 32),
     }
     assert with_head.network.auxiliary_head is not None
-    assert make_module(16).figures["evaluate/params"] == plain.figures["evaluate/params"]
-    assert make_module(16).figures["evaluate/macs"] < plain.figures["evaluate/macs"] / 3
+    assert make_module(16).cost()["evaluate/params"] == plain.cost()["evaluate/params"]
+    assert make_module(16).cost()["evaluate/macs"] < plain.cost()["evaluate/macs"] / 3
 
 
 def test_counting_leaves_no_trace_in_the_network():

@@ -14,8 +14,6 @@ from recorded import fingerprint, give_weights
 SPACE = DartsSpace(init_channels=4, num_cells=3, num_classes=4, in_channels=1)
 GENOTYPE = find_genotype("darts_v2")
 SETTINGS = {
-    "init_channels": 4,
-    "num_cells": 3,
     "epochs": 2,
     "batch_size": 4,
     "learning_rate": 0.1,
@@ -26,7 +24,6 @@ SETTINGS = {
     "auxiliary_weight": 0.4,
     "drop_path": 0.0,
     "label_smoothing": 0.1,
-    "cutout_length": 0,
     "holdout_fraction": 0.0,
 }
 
@@ -66,7 +63,9 @@ RECORDED = {"architecture": 0.0, "weights": 2.652178558809054, "statistics": 9.0
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_a_training_ends_where_it_did_before_steps_were_plain_torch(channels_last):
-    module = Evaluation(SPACE, GENOTYPE, 8, channels_last=channels_last, **SETTINGS).double()
+    module = Evaluation(SPACE, 8, channels_last=channels_last, **SETTINGS)
+    module.begin(GENOTYPE)
+    module.double()
     give_weights(module.network)
     metrics = fit(module, Given())
     for name, value in fingerprint(module.network).items():
@@ -118,7 +117,9 @@ def test_factors_of_drop_path():
 def test_what_is_dropped_depends_on_seed_epoch_and_batch_alone():
     def train(seed, first=None):
         torch.manual_seed(torch.seed() if first is None else first)
-        module = Evaluation(SPACE, GENOTYPE, 8, seed=seed, **(SETTINGS | {"drop_path": 0.9})).double()
+        module = Evaluation(SPACE, 8, seed=seed, **(SETTINGS | {"drop_path": 0.9}))
+        module.begin(GENOTYPE)
+        module.double()
         give_weights(module.network)
         fit(module, Given())
         return fingerprint(module.network)

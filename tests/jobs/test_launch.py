@@ -1,4 +1,4 @@
-"""Between Hydra and the stages. Children are real processes, with the stages replaced by something short."""
+"""Between Hydra and a job. Children are real processes, with the job replaced by something short."""
 
 import importlib
 import multiprocessing
@@ -33,7 +33,7 @@ from halfnas.jobs import launch
 from halfnas.errors import ConfigError
 
 
-def run(container, path, job_hash):
+def run(container, path, overrides):
     what = container["do"]
     if what == "pid":
         return float(os.getpid())
@@ -273,10 +273,10 @@ def launched(monkeypatch, tmp_path, mode, **changes):
     number = launch.launch(settings(**changes))
     if not went:
         return None, number
-    [(where, (container, path, job_hash))] = went
+    [(where, (container, path, overrides))] = went
     assert type(container) is dict  # plain containers cross processes
     assert path == str(tmp_path)
-    assert job_hash == launch.overrides_hash(["seed=3"])
+    assert overrides == ["seed=3"]
     return where, number
 
 

@@ -10,7 +10,7 @@ import torch
 import halfnas
 from halfnas.callbacks import MemoryMonitor, StepTimer
 from halfnas.memory import MIB, peak_live_memory, peak_memory, reset_peak_memory
-from halfnas.stages import run as stages
+from halfnas.stages.run import fit
 from halfnas.training import capture
 from halfnas.training.rehearsal import rehearsal
 
@@ -77,17 +77,15 @@ def test_peak_of_live_memory(context):
     assert peak_live_memory(lambda: None, "cuda") == 1 * MIB
 
 
-def test_the_start_of_a_stage(context, monkeypatch, settings):
+def test_the_start_of_a_stage(context):
     """Before Lightning has touched the device."""
     trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=CUDA), callback_metrics={}, fits=0)
 
-    def fit(*_, **__):
+    def count(*_, **__):
         trainer.fits += 1
 
-    trainer.fit = fit
-    monkeypatch.setattr(stages, "instantiate", lambda node, **named: trainer if "max_epochs" in named else {})
-    run = stages._Run(settings(), SimpleNamespace(), SimpleNamespace(path="."), [])
-    run._fit(SimpleNamespace(epochs=1, stage="search"), SimpleNamespace())
+    trainer.fit = count
+    fit(SimpleNamespace(name="search", tests=False, module=None, data=None), trainer)
     assert trainer.fits == 1
     assert "reset_peak_memory_stats" in context.calls
 

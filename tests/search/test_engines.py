@@ -17,14 +17,13 @@ SETTINGS = {
     "epochs": 2,
     "warmup_epochs": 1,
     "batch_size": 8,
-    "train_fraction": 0.5,
     "learning_rate": 0.1,
     "learning_rate_min": 0.0,
     "momentum": 0.9,
     "weight_decay": 3e-4,
     "gradient_clip": 5.0,
     "architecture_learning_rate": 0.01,
-    "architecture_betas": [0.5, 0.999],
+    "architecture_betas": (0.5, 0.999),
     "architecture_weight_decay": 1e-3,
 }
 
@@ -35,7 +34,8 @@ def search(tmp_path):
 
     def run(precision="64-true", seed=3, **supernet):
         torch.manual_seed(0)
-        module = BilevelSearch(SPACE, Mask.random(SPACE, 0.5, seed), supernet, **SETTINGS)
+        module = BilevelSearch(SPACE, supernet, **SETTINGS)
+        module.begin(Mask.random(SPACE, 0.5, seed))
         dataset = Fake(**IMAGES, crop_padding=0, flip=False, num_workers=0)
         data = SearchData(dataset, batch_size=8, seed=0, warmup_epochs=SETTINGS["warmup_epochs"])
         trainer = Trainer(

@@ -24,14 +24,13 @@ SETTINGS = {
     "epochs": 3,
     "warmup_epochs": 0,
     "batch_size": 4,
-    "train_fraction": 0.5,
     "learning_rate": 0.1,
     "learning_rate_min": 0.01,
     "momentum": 0.9,
     "weight_decay": 3e-4,
     "gradient_clip": 5.0,
     "architecture_learning_rate": 6e-4,
-    "architecture_betas": [0.5, 0.999],
+    "architecture_betas": (0.5, 0.999),
     "architecture_weight_decay": 1e-3,
 }
 
@@ -44,7 +43,9 @@ def two_each():
 
 def make_module(mask=None, **settings):
     torch.manual_seed(0)
-    return BilevelSearch(SPACE, two_each() if mask is None else mask, {"engine": "plain"}, **(SETTINGS | settings))
+    module = BilevelSearch(SPACE, {"engine": "plain"}, **(SETTINGS | settings))
+    module.begin(two_each() if mask is None else mask)
+    return module
 
 
 class Pairs:

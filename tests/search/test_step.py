@@ -17,14 +17,13 @@ SETTINGS = {
     "epochs": 3,
     "warmup_epochs": 1,
     "batch_size": 4,
-    "train_fraction": 0.5,
     "learning_rate": 0.1,
     "learning_rate_min": 0.01,
     "momentum": 0.9,
     "weight_decay": 3e-4,
     "gradient_clip": 0.5,
     "architecture_learning_rate": 6e-3,
-    "architecture_betas": [0.5, 0.999],
+    "architecture_betas": (0.5, 0.999),
     "architecture_weight_decay": 1e-3,
 }
 
@@ -85,9 +84,10 @@ RECORDED = {
 @pytest.mark.parametrize("partial_channels", [1, 2])
 def test_a_search_ends_where_it_did_before_steps_were_plain_torch(partial_channels, engine, tolerance):
     module = BilevelSearch(
-        SPACE, Mask.random(SPACE, 0.5, 0), {"engine": engine}, partial_channels=partial_channels,
-        regularizer=BetaDecay(25.0), **SETTINGS,
-    ).double()  # fmt: skip
+        SPACE, {"engine": engine}, partial_channels=partial_channels, regularizer=BetaDecay(25.0), **SETTINGS
+    )
+    module.begin(Mask.random(SPACE, 0.5, 0))
+    module.double()
     give_weights(module.supernet)
     trainer = Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=3,

@@ -10,12 +10,12 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from halfnas import Genotype, Mask, load_space
-from halfnas.config.schema import register
+from halfnas.config.schema import overrides_hash, register
 from halfnas.errors import ConfigError
+from halfnas.jobs.job import divisor, run_job
 from halfnas.runs.files import read_json
 from halfnas.runs.folder import read_status
 from halfnas.spaces.load import CONF
-from halfnas.stages import run as stages
 from tiny_run import TINY
 
 QUIET = (*TINY, "logger=none", "~callbacks.progress")
@@ -23,11 +23,11 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def run(path, *overrides):
-    """stages.run on tiny digits; `files` are those of the run."""
+    """run_job on tiny digits; `files` are those of the run."""
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", [f"paths.data_dir={path / 'data'}", f"paths.output_dir={path}", *QUIET, *overrides])
-    value = stages.run(cfg, path, "0123abcd")
+    value = run_job(cfg, path)
     return SimpleNamespace(path=path, value=value, metrics=read(path / "metrics.json"))
 
 
@@ -161,7 +161,7 @@ def test_status(pipeline):
         "state": "done",
         "stages_done": ["prune", "search", "evaluate"],
         "error": None,
-        "overrides_hash": "0123abcd",
+        "overrides_hash": overrides_hash([]),
     }
 
 
@@ -311,8 +311,8 @@ def test_a_stage_that_fails(tmp_path, monkeypatch):
         raise RuntimeError("disk on fire")
 
     finished = []
-    monkeypatch.setattr(stages, "SearchData", broken)
-    monkeypatch.setattr(stages, "finish", lambda loggers, *, failed: finished.append(failed))
+    monkeypatch.setattr("halfnas.data.SearchData.train_dataloader", broken)
+    monkeypatch.setattr("halfnas.jobs.job.finish", lambda loggers, *, failed: finished.append(failed))
     with pytest.raises(RuntimeError, match="disk on fire"):
         run(tmp_path)
 
@@ -399,4 +399,4 @@ def test_stages_run_one_by_one_in_a_folder_add_up(tmp_path):
     ("epochs", "every", "expected"), [(600, 5, 5), (50, 5, 5), (7, 5, 1), (8, 5, 4), (1, 5, 1), (3, 5, 3), (10, 1, 1)]
 )
 def test_the_last_epoch_is_validated(epochs, every, expected):
-    assert stages._divisor(epochs, every) == expected
+    assert divisor(epochs, every) == expected

@@ -1,0 +1,76 @@
+"""The checks that need nothing but the settings themselves: of the plain values, and of values that belong together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, PositiveFloat
+
+from halfnas.config.signatures import problem_of
+from halfnas.stages import STAGES, Stage
+from halfnas.training import check_cuda_graphs
+
+#: Plain values; the others are checked where they are used.
+VALUES: Mapping[str, Any] = {
+    "seed": Annotated[int, Field(ge=0, description="seeds of random generators are not negative")],
+    "optimized_budget": PositiveFloat | None,
+}
+
+
+def check(settings: Mapping[str, Any], chosen: Sequence[type[Stage]]) -> tuple[list[str], list[str]]:
+    """Errors and warnings that the settings alone give away.
+
+    Args:
+        settings: plain containers.
+        chosen: the stages that run.
+    """
+    found = {name: problem_of(settings[name], hint) for name, hint in VALUES.items() if name in settings}
+    errors = [f"`{name}` {problem}" for name, problem in found.items() if problem]
+    errors += _errors_of_stages(settings, chosen)
+    precision = settings["trainer"].get("precision")
+    if str(precision) in ("16", "16-mixed", "16-true"):
+        errors.append(
+            f"`trainer.precision={precision}` is not supported: float16 overflows unless losses are scaled, which "
+            "steps of halfnas do not do; use bf16-mixed, which needs no scaling"
+        )
+    return errors, [] if errors else _warnings(settings, chosen)
+
+
+def check_cuda_graphs_here(settings: Mapping[str, Any]) -> None:
+    """Raise ValueError where `cuda_graphs` has no such value, or asks for what this machine or trainer cannot do."""
+    check_cuda_graphs(settings["cuda_graphs"])
+    if settings["cuda_graphs"] is not True:
+        return
+    trainer = settings["trainer"]
+    if not torch.cuda.is_available():
+        raise ValueError("`cuda_graphs=true` needs a CUDA device, and there is none here; use auto")
+    if trainer.get("accelerator") == "cpu":
+        raise ValueError("`cuda_graphs=true` does not go with `trainer.accelerator=cpu`; use auto")
+    if trainer.get("detect_anomaly"):
+        raise ValueError("`cuda_graphs=true` does not go with `trainer.detect_anomaly=true`; use auto")
+
+
+def _errors_of_stages(settings: Mapping[str, Any], chosen: Sequence[type[Stage]]) -> list[str]:
+    asked = settings["stage"]
+    if not chosen:
+        names = ", ".join([*(stage.name for stage in STAGES), "pipeline"])
+        return [f"`stage` must be one of {names}, got {asked!r}"]
+    first = chosen[0]
+    if first.needs is not None and settings[first.needs] is None:
+        [maker] = [stage for stage in STAGES if stage.leaves == first.needs]
+        return [f"`stage={asked}` needs a {first.needs}: {maker.given_by}"]
+    if asked == first.name and first.needs is None and first.leaves and settings[first.leaves] is not None:
+        return [
+            f"`stage={asked}` makes a {first.leaves} and does not read one: leave out {first.leaves}=... or choose "
+            "another stage"
+        ]
+    return []
+
+
+def _warnings(settings: Mapping[str, Any], chosen: Sequence[type[Stage]]) -> list[str]:
+    warnings = [
+        f"`{stage.needs}` has no effect: nothing is {stage.done_to}"
+        for stage in STAGES
+        if stage.needs is not None and settings[stage.needs] is not None and stage not in chosen
+    ]
+    return [*warnings, *(warning for stage in chosen for warning in stage.warnings(settings))]

@@ -1,0 +1,145 @@
+"""One job: from its settings to the files of its run, and the number that a sweep optimises."""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from halfnas.callbacks.loggers import RunLogger, finish
+from halfnas.config.plan import Plan, make_plan
+from halfnas.config.schema import overrides_hash
+from halfnas.drawing.summary import print_summary
+from halfnas.errors import ConfigError
+from halfnas.jobs.objective import Objective
+from halfnas.runs.folder import RunFolder
+from halfnas.stages import STAGES
+from halfnas.stages.run import run_stages
+
+log = logging.getLogger(__name__)
+
+
+def run_job(cfg: DictConfig, path: str | Path, overrides: Sequence[str] = ()) -> float | None:
+    """Run the stages that the settings ask for and leave their files in `path`.
+
+    Args:
+        cfg: the settings.
+        path: the folder of the run.
+        overrides: those that the user has typed, which also tell the job from others of a sweep.
+
+    Returns:
+        What is optimised, None where no stage measured it.
+
+    Raises:
+        ConfigError: the settings cannot run; nothing has been trained.
+    """
+    _quiet_lightning()
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        return _run_in(cfg, RunFolder(path, overrides_hash(overrides)), overrides, log_to=cfg.logger)
+    # The other processes of a distributed run train along; what they would write is what the first one writes.
+    with tempfile.TemporaryDirectory() as aside:
+        return _run_in(cfg, RunFolder(aside, overrides_hash(overrides)), overrides, log_to=None)
+
+
+def _run_in(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str], *, log_to: DictConfig | None) -> float | None:
+    loggers: list[Logger] = []
+    failed = True
+    try:
+        plan = make_plan(cfg, overrides)
+        _load_images(plan)
+        _clear(folder, plan)
+        loggers = [] if log_to is None else list(instantiate(log_to, _convert_="all").values())
+        _describe(cfg, loggers)
+        run_stages(
+            plan.stages,
+            plan.dataset,
+            seed=cfg.seed,
+            folder=folder,
+            loggers=loggers,
+            make_trainer=partial(_make_trainer, cfg, folder, loggers),
+        )
+        folder.finish()
+        failed = False
+    except BaseException as error:
+        folder.fail(error)
+        raise
+    finally:
+        finish(loggers, failed=failed)
+    if log_to is not None:
+        print_summary(folder.path, folder.metrics)
+    return _optimised(cfg, plan, folder)
+
+
+def _load_images(plan: Plan) -> None:
+    """Load or download the images.
+
+    Raises:
+        ConfigError: they cannot be had, or are too few.
+    """
+    try:
+        plan.dataset.prepare()
+        for stage in plan.stages:
+            stage.check_images(plan.dataset)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from None
+
+
+def _clear(folder: RunFolder, plan: Plan) -> None:
+    """Take away what an earlier run left of the first stage and of those after it, which rest on it."""
+    names = [stage.name for stage in STAGES]
+    stale = STAGES[names.index(plan.stages[0].name) :]
+    folder.clear([stage.name for stage in stale], [stage.leaves for stage in stale if stage.leaves is not None])
+
+
+def _describe(cfg: DictConfig, loggers: Sequence[Logger]) -> None:
+    """Tell the loggers what is to come."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    for logger in loggers:
+        if isinstance(logger, RunLogger):
+            logger.define_stages({stage.name: stage.axis for stage in STAGES})
+        logger.log_hyperparams(settings)
+
+
+def _make_trainer(cfg: DictConfig, folder: RunFolder, loggers: Sequence[Logger], epochs: int) -> Trainer:
+    callbacks = list(instantiate(cfg.callbacks, _convert_="all").values())
+    return instantiate(
+        cfg.trainer,
+        max_epochs=epochs,
+        check_val_every_n_epoch=divisor(epochs, cfg.trainer.check_val_every_n_epoch),
+        logger=list(loggers) or False,
+        callbacks=callbacks,
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+        default_root_dir=str(folder.path),
+        _convert_="all",
+    )
+
+
+def divisor(epochs: int, every: int) -> int:
+    """The largest number of epochs up to `every` that divides all of them, so that the last one is validated."""
+    return max(n for n in range(1, max(1, min(every, epochs)) + 1) if epochs % n == 0)
+
+
+def _optimised(cfg: DictConfig, plan: Plan, folder: RunFolder) -> float | None:
+    objective = Objective(cfg.optimized_metric, cfg.budget_metric, cfg.optimized_budget)
+    for key in objective.missing(folder.metrics):
+        if key.split("/")[0] in [stage.name for stage in plan.stages]:
+            known = ", ".join(sorted(folder.metrics))
+            log.warning("%s, which is to be optimised, was not measured by this run; it has %s", key, known)
+    return objective.value(folder.metrics)
+
+
+def _quiet_lightning() -> None:
+    """Leave out Lightning's hints; its warnings and errors are shown."""
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*(LeafSpec|treespec).*")
+    warnings.filterwarnings("ignore", message=".*number of training batches.*is smaller than the logging interval.*")

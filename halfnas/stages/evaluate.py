@@ -1,0 +1,56 @@
+"""The last stage: from an architecture to a trained network and its accuracy."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from lightning.pytorch.loggers import Logger
+
+from halfnas.callbacks import Lineage
+from halfnas.data import EvaluationData
+from halfnas.evaluation import Evaluation
+from halfnas.runs.folder import RunFolder
+from halfnas.spaces import Genotype, find_genotype
+from halfnas.stages.stage import Parts, Product, Stage, Takers
+
+
+class Evaluate(Stage):
+    """Trains one architecture from scratch."""
+
+    name = "evaluate"
+    done_to = "evaluated"
+    needs = "genotype"
+    tests = True
+    takers: ClassVar[Takers] = {"evaluation": (EvaluationData,)}
+
+    def __init__(self, module: Evaluation, data: EvaluationData, genotype: Genotype | None) -> None:
+        self.module: Evaluation = module
+        self.data: EvaluationData = data
+        self.given = genotype
+
+    @classmethod
+    def build(cls, parts: Parts) -> "Evaluate":
+        settings = parts.settings
+        space = parts.space("evaluation", settings["evaluation"])
+        image_size = parts.dataset.image_size
+        with parts.checking("evaluation"):
+            space.check_images(image_size, auxiliary=settings["evaluation"]["auxiliary"])
+        genotype = None
+        if settings["genotype"] is not None:
+            with parts.checking("genotype"):
+                genotype = find_genotype(settings["genotype"])
+                space.check_genotype(genotype)
+        module: Evaluation = parts.make(
+            "evaluation", space=space, image_size=image_size, seed=settings["seed"], cuda_graphs=settings["cuda_graphs"]
+        )
+        data = parts.make("evaluation", EvaluationData, dataset=parts.dataset, seed=settings["seed"])
+        return cls(module, data, genotype)
+
+    def begin(self, needed: Product | None) -> None:
+        assert isinstance(needed, Genotype), "an evaluation has a genotype"
+        self.module.begin(needed)
+
+    def metrics(self) -> dict[str, float]:
+        return self.module.cost()
+
+    def publish(self, folder: RunFolder, loggers: Sequence[Logger], lineage: Lineage) -> None:
+        lineage.weights(folder.path / "checkpoints" / f"{self.name}.ckpt", folder.metrics)

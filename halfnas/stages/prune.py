@@ -1,0 +1,92 @@
+"""The first stage: from the whole space to a mask."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from lightning.pytorch.loggers import Logger
+
+from halfnas.callbacks import Lineage, publish_mask
+from halfnas.data import ImageDataset, PruningData
+from halfnas.pruning import NoPruner, NothingUsable, Pruner, PruningModule
+from halfnas.runs.folder import RunFolder
+from halfnas.spaces import Mask, SearchSpace, check_ratio
+from halfnas.stages.stage import Parts, Stage
+
+
+class Prune(Stage):
+    """Rates the candidates of a space and keeps a part of them."""
+
+    name = "prune"
+    done_to = "pruned"
+    leaves = "mask"
+    given_by = "mask=PATH of a mask.json, or pruner=none to search everything"
+    axis = "trainer/global_step"  # one epoch of many steps
+    mistakes: ClassVar[Mapping[type[Exception], str]] = {NothingUsable: "pruner"}
+
+    def __init__(self, module: PruningModule, data: PruningData, space: SearchSpace) -> None:
+        self.module: PruningModule = module
+        self.data: PruningData = data
+        self.space = space
+
+    @classmethod
+    def build(cls, parts: Parts) -> "Prune":
+        ratio = parts.settings["ratio"]
+        with parts.checking("ratio"):
+            check_ratio(ratio)
+        pruner: Pruner = parts.make("pruner")
+        space = parts.space()
+        with parts.checking("dataset"):
+            space.check_images(parts.dataset.image_size)
+        scoring_space = parts.space("pruner.network", pruner.network)
+        with parts.checking("pruner"):
+            _check_scoring(scoring_space, parts.dataset, pruner)
+        seed = parts.settings["seed"]
+        with parts.checking("ratio", then_stop=True):
+            module = PruningModule(
+                pruner, space, scoring_space, ratio=ratio, seed=seed, cuda_graphs=parts.settings["cuda_graphs"]
+            )
+        data = PruningData(
+            parts.dataset,
+            batch_size=pruner.batch_size * pruner.num_batches,
+            num_batches=pruner.max_steps,
+            seed=seed,
+        )
+        return cls(module, data, space)
+
+    @classmethod
+    def runs_unasked(cls, settings: Mapping[str, Any]) -> bool:
+        """Where everything is kept."""
+        return settings["pruner"].get("name") == NoPruner.name
+
+    @classmethod
+    def warnings(cls, settings: Mapping[str, Any]) -> list[str]:
+        if not cls.runs_unasked(settings) or settings["ratio"] == 1:
+            return []
+        return [f"`ratio={settings['ratio']}` has no effect with pruner=none, which keeps every candidate"]
+
+    def check_images(self, dataset: ImageDataset) -> None:
+        """Raise ValueError where a score would need more images than there are."""
+        images, size = len(dataset.train()), self.data.batch_size  # type: ignore[arg-type]
+        if images < size:
+            raise ValueError(
+                f"{images} training images are fewer than the {size} of a score; raise `dataset.max_train_images` or "
+                "lower `pruner.batch_size`"
+            )
+
+    def product(self) -> Mask:
+        return self.module.mask
+
+    def metrics(self) -> dict[str, float]:
+        return {"prune/kept_fraction": self.module.mask.kept_fraction(self.space)}
+
+    def publish(self, folder: RunFolder, loggers: Sequence[Logger], lineage: Lineage) -> None:
+        publish_mask(self.module.mask, self.space, folder.figures, loggers)
+
+
+def _check_scoring(space: SearchSpace, dataset: ImageDataset, pruner: Pruner) -> None:
+    if space.num_classes < dataset.num_classes:
+        raise ValueError(
+            f"`pruner.network.num_classes` must be at least the {dataset.num_classes} classes of the dataset, "
+            f"got {space.num_classes}"
+        )
+    space.check_images(min(dataset.image_size, pruner.image_size or dataset.image_size))

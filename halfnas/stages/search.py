@@ -1,0 +1,81 @@
+"""The second stage: from a mask to one architecture."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from lightning.pytorch.loggers import Logger
+
+from halfnas.callbacks import Lineage, publish_genotype
+from halfnas.data import SearchData
+from halfnas.networks import ENGINES, build_supernet, check_compile, check_engine, check_recompute
+from halfnas.runs.folder import RunFolder
+from halfnas.search import BilevelSearch
+from halfnas.spaces import Genotype, Mask, SearchSpace
+from halfnas.stages.stage import Parts, Product, Stage, Takers
+
+
+class Search(Stage):
+    """Trains the supernet of what a mask leaves, and chooses."""
+
+    name = "search"
+    done_to = "searched"
+    needs = "mask"
+    leaves = "genotype"
+    given_by = "genotype=PATH of a genotype.json, or a published cell's name"
+    takers: ClassVar[Takers] = {
+        "searcher": (SearchData,),
+        "supernet": (build_supernet,),
+    }
+
+    def __init__(self, module: BilevelSearch, data: SearchData, space: SearchSpace, mask: Mask | None) -> None:
+        self.module: BilevelSearch = module
+        self.data: SearchData = data
+        self.space = space
+        self.given = mask
+
+    @classmethod
+    def build(cls, parts: Parts) -> "Search":
+        space = parts.space()
+        supernet: dict[str, Any] = dict(parts.settings["supernet"])
+        with parts.checking("supernet.engine"):
+            check_engine(supernet["engine"])
+        with parts.checking("supernet.recompute"):
+            check_recompute(supernet["recompute"])
+        if supernet["engine"] in ENGINES:
+            with parts.checking("supernet.compile"):
+                check_compile(supernet["compile"], supernet["engine"])
+        with parts.checking("dataset"):
+            space.check_images(parts.dataset.image_size)
+        with parts.checking("searcher.partial_channels"):
+            space.check_partial_channels(parts.settings["searcher"]["partial_channels"])
+        path = parts.settings["mask"]
+        mask = None
+        if path is not None:
+            with parts.checking("mask"):
+                mask = Mask.load(path).ordered(space)
+        module: BilevelSearch = parts.make(
+            "searcher", space=space, supernet=supernet, cuda_graphs=parts.settings["cuda_graphs"]
+        )
+        data = parts.make("searcher", SearchData, dataset=parts.dataset, seed=parts.settings["seed"])
+        return cls(module, data, space, mask)
+
+    @classmethod
+    def warnings(cls, settings: Mapping[str, Any]) -> list[str]:
+        epochs, warmup = settings["searcher"].get("epochs"), settings["searcher"].get("warmup_epochs")
+        if not isinstance(epochs, int) or not isinstance(warmup, int) or warmup < epochs:
+            return []
+        return [
+            f"`searcher.warmup_epochs={warmup}` is not less than `searcher.epochs={epochs}`: the architecture is never "
+            "trained, and the cell found is that of its random start"
+        ]
+
+    def begin(self, needed: Product | None) -> None:
+        assert isinstance(needed, Mask), "a search has a mask"
+        self.module.begin(needed)
+
+    def product(self) -> Genotype:
+        return self.module.genotype
+
+    def publish(self, folder: RunFolder, loggers: Sequence[Logger], lineage: Lineage) -> None:
+        strengths = self.module.supernet.strengths()
+        publish_genotype(self.module.genotype, strengths, self.space, folder.figures, loggers)

@@ -1,0 +1,133 @@
+"""What a stage is: an object that holds all it works on, built before anything is trained."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.loggers import Logger
+
+from halfnas.callbacks import Lineage
+from halfnas.data import ImageDataset
+from halfnas.runs.folder import RunFolder
+from halfnas.spaces import Genotype, Mask, SearchSpace
+
+#: What one stage hands to the next one.
+Product = Mask | Genotype
+#: Group of settings -> what takes some of them.
+Takers = Mapping[str, Sequence[Callable[..., Any]]]
+T = TypeVar("T")
+
+
+class Parts(Protocol):
+    """What stages are built from; `halfnas.config` makes it of the settings, and notes every mistake.
+
+    Attributes:
+        dataset: the images, not loaded yet.
+        settings: all settings, as plain containers.
+    """
+
+    dataset: ImageDataset
+    settings: Mapping[str, Any]
+
+    def space(self, setting: str = "space", sizes: Mapping[str, Any] | None = None) -> SearchSpace:
+        """The space for the images of the dataset.
+
+        Args:
+            setting: where `sizes` stand, for the message of a mistake.
+            sizes: what they are in place of those of the space; sizes that the space does not have are left out.
+        """
+        ...
+
+    def make(self, group: str, target: Callable[..., T] | None = None, **given: Any) -> T:
+        """Build what a group of settings names, or `target`, of those of its settings that it takes.
+
+        Args:
+            given: arguments that are no settings.
+        """
+        ...
+
+    def checking(self, setting: str, *, then_stop: bool = False) -> AbstractContextManager[None]:
+        """Inside, an error is noted as one of that setting; `then_stop` ends the building of the stage."""
+        ...
+
+
+class Stage(ABC):
+    """A part of a run that can run alone, from the file that the one before it leaves.
+
+    Attributes:
+        name: as in `stage=<name>`, status.json and the keys of metrics.json.
+        done_to: what is done to an architecture, in a word: "pruned".
+        needs: the file that it starts from, "mask" or "genotype", which is also the setting that gives one; None for
+            none.
+        leaves: the file that it ends with, likewise.
+        given_by: how a user gives that file in place of running the stage.
+        axis: what its curves are drawn over in Weights & Biases.
+        tests: whether the test set is looked at in the end.
+        takers: group of settings -> what takes some of them besides the class that the group names.
+        mistakes: errors of a training that are a mistake in the settings -> the group that is wrong.
+        module: what is trained.
+        data: what it is trained on.
+        given: what it starts from, where the user gives that.
+    """
+
+    name: ClassVar[str]
+    done_to: ClassVar[str]
+    needs: ClassVar[str | None] = None
+    leaves: ClassVar[str | None] = None
+    given_by: ClassVar[str] = ""
+    axis: ClassVar[str] = "epoch"
+    tests: ClassVar[bool] = False
+    takers: ClassVar[Takers] = {}
+    mistakes: ClassVar[Mapping[type[Exception], str]] = {}
+
+    module: LightningModule
+    data: LightningDataModule
+    given: Product | None = None
+
+    @classmethod
+    @abstractmethod
+    def build(cls, parts: Parts) -> "Stage":
+        """Build everything that the stage works on; mistakes are noted by `parts`."""
+
+    @classmethod
+    def runs_unasked(cls, settings: Mapping[str, Any]) -> bool:
+        """Whether it also runs where only a later stage is asked for, as nothing has to be decided."""
+        return False
+
+    @classmethod
+    def warnings(cls, settings: Mapping[str, Any]) -> list[str]:
+        """What a user should know of the settings before the stage runs."""
+        return []
+
+    def check_images(self, dataset: ImageDataset) -> None:  # noqa: B027 - many have nothing to do
+        """Raise ValueError where the images, now loaded, are too few."""
+
+    def begin(self, needed: Product | None) -> None:  # noqa: B027 - many have nothing to do
+        """Take over what the stage starts from, and draw initial weights."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the training; 0 where the result is there without one."""
+        return self.module.epochs  # type: ignore[return-value]
+
+    def product(self) -> Product | None:
+        """What the stage leaves, after its training."""
+        return None
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers for metrics.json besides those that the module has logged."""
+        return {}
+
+    def publish(self, folder: RunFolder, loggers: Sequence[Logger], lineage: Lineage) -> None:  # noqa: B027 - many have nothing to do
+        """Draw and log what was found."""
+
+    @classmethod
+    def note(cls, product: Product, file: Path, lineage: Lineage, *, given: bool = False) -> None:
+        """Note what a stage starts from or leaves in the lineage of the run."""
+        if isinstance(product, Mask):
+            lineage.mask(product, file, given=given)
+        else:
+            lineage.genotype(product, file, given=given)
