@@ -2,10 +2,14 @@
 
 import json
 import os
+import reprlib
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -50,3 +54,29 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, found a {type(content).__name__}")
     return content
+
+
+def entry(content: Mapping[str, Any], key: str, kind: Any, must: str, source: str, default: Any = None) -> Any:
+    """A value of a JSON object.
+
+    Args:
+        content: the object.
+        key: of the value.
+        kind: the type that it must have, as pydantic takes one.
+        must: what it must be or do, in words.
+        source: where the object is from, for the message.
+        default: the value where there is none.
+
+    Raises:
+        ValueError: it is of another type.
+    """
+    value = content.get(key, default)
+    try:
+        return _adapter(kind).validate_python(value)
+    except ValidationError:
+        raise ValueError(f"{source}: `{key}` must {must}, got {reprlib.repr(value)}") from None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

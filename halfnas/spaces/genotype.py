@@ -2,16 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from halfnas.runs.files import read_json, write_json
+from pydantic import Field, StrictStr
+
+from halfnas.runs.files import entry, read_json, write_json
 
 FORMAT = 1
 
 #: (operation, source state)
 Gene = tuple[str, int]
+#: A state as it stands in a file.
+State = Annotated[int, Field(strict=True, ge=0)]
 
 
 @dataclass(frozen=True)
@@ -67,30 +72,26 @@ class Genotype:
     @classmethod
     def from_json(cls, content: Mapping[str, Any], source: str = "genotype") -> "Genotype":
         """Build from a file's content; `source` names it in errors. The space's own rules are checked by the space."""
-        if content.get("format") != FORMAT:
-            raise ValueError(f"{source}: `format` must be {FORMAT}, got {content.get('format')!r}")
-        if not isinstance(content.get("space"), str):
-            raise ValueError(f"{source}: `space` must name a search space, got {content.get('space')!r}")
+        read = partial(entry, content, source=source)
+        read("format", Literal[1], f"be {FORMAT}")
+        space = read("space", StrictStr, "name a search space")
         cells: dict[str, tuple[Gene, ...]] = {}
         outputs: dict[str, tuple[int, ...]] = {}
-        for key, value in content.items():
+        for key in content:
             if key in ("format", "space"):
                 continue
             if key.endswith("_concat"):
-                if not isinstance(value, list) or not all(_is_index(state) for state in value):
-                    raise ValueError(f"{source}: `{key}` must be a list of states such as [2, 3, 4, 5], got {value!r}")
-                outputs[key.removesuffix("_concat")] = tuple(value)
-                continue
-            if not isinstance(value, list) or not all(_is_gene(gene) for gene in value):
-                raise ValueError(
-                    f'{source}: `{key}` must be a list of pairs such as ["sep_conv_3x3", 0], got {value!r}'
+                states = read(key, tuple[State, ...], "be a list of states such as [2, 3, 4, 5]")
+                outputs[key.removesuffix("_concat")] = states
+            else:
+                cells[key] = read(
+                    key, tuple[tuple[StrictStr, State], ...], 'be a list of pairs such as ["sep_conv_3x3", 0]'
                 )
-            cells[key] = tuple((name, state) for name, state in value)
         if not cells:
             raise ValueError(f"{source}: no cell in it")
         if stray := sorted(set(outputs) - set(cells)):
             raise ValueError(f"{source}: `{stray[0]}_concat` without `{stray[0]}`")
-        return cls(content["space"], cells, outputs)
+        return cls(space, cells, outputs)
 
     def save(self, path: str | Path) -> Path:
         """Write a genotype.json, whole or not at all."""
@@ -104,11 +105,3 @@ class Genotype:
             ValueError: absent, truncated or malformed; the message says which key and what is expected.
         """
         return cls.from_json(read_json(path), str(path))
-
-
-def _is_index(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_gene(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and _is_index(value[1])

@@ -4,11 +4,14 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from halfnas.runs.files import read_json, write_json
+from pydantic import Field, StrictInt, StrictStr
+
+from halfnas.runs.files import entry, read_json, write_json
 from halfnas.spaces.space import NONE, SearchSpace
 
 FORMAT = 1
@@ -17,6 +20,9 @@ FORMAT = 1
 Kept = Mapping[str, tuple[tuple[str, ...], ...]]
 #: kind -> one {operation: score or None} an edge
 Importance = Mapping[str, Sequence[Mapping[str, float | None]]]
+#: The same as they stand in a file.
+KeptFile = Annotated[dict[str, list[list[StrictStr]]], Field(min_length=1)]
+ImportanceFile = dict[str, list[dict[str, Annotated[float, Field(strict=True)] | None]]]
 
 
 def check_ratio(ratio: object) -> float:
@@ -185,21 +191,15 @@ class Mask:
     @classmethod
     def from_json(cls, content: Mapping[str, Any], source: str = "mask") -> "Mask":
         """Build from a file's content; `source` names it in errors. `check` compares it with a space."""
-        if content.get("format") != FORMAT:
-            raise ValueError(f"{source}: `format` must be {FORMAT}, got {content.get('format')!r}")
-        if not isinstance(content.get("space"), str):
-            raise ValueError(f"{source}: `space` must name a search space, got {content.get('space')!r}")
-        kept = content.get("kept")
-        if not isinstance(kept, dict) or not kept or not all(_is_edges(edges) for edges in kept.values()):
-            raise ValueError(f"{source}: `kept` must give each kind of cell a list of operation names an edge")
-        importance = content.get("importance")
-        if importance is not None and not _is_importance(importance):
-            raise ValueError(f"{source}: `importance` must be null or give each edge an object of scores")
-        pruner, seed = content.get("pruner", NONE), content.get("seed", 0)
-        if not isinstance(pruner, str) or isinstance(seed, bool) or not isinstance(seed, int):
-            raise ValueError(f"{source}: `pruner` must be a name and `seed` an integer, got {pruner!r} and {seed!r}")
+        read = partial(entry, content, source=source)
+        read("format", Literal[1], f"be {FORMAT}")
+        space = read("space", StrictStr, "name a search space")
+        kept = read("kept", KeptFile, "give each kind of cell a list of operation names an edge")
+        importance = read("importance", ImportanceFile | None, "be null or give each edge an object of scores")
+        pruner = read("pruner", StrictStr, "be a name", default=NONE)
+        seed = read("seed", StrictInt, "be an integer", default=0)
         try:
-            return cls(content["space"], kept, check_ratio(content.get("ratio", 1.0)), pruner, seed, importance)
+            return cls(space, kept, check_ratio(content.get("ratio", 1.0)), pruner, seed, importance)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
 
@@ -219,22 +219,3 @@ class Mask:
 
 def _finite(score: float | None) -> float | None:
     return score if score is not None and math.isfinite(score) else None
-
-
-def _is_edges(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(edge, Sequence) and not isinstance(edge, str) and all(isinstance(name, str) for name in edge)
-        for edge in value
-    )
-
-
-def _is_score(value: object) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
-
-
-def _is_importance(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(edges, list)
-        and all(isinstance(edge, dict) and all(_is_score(score) for score in edge.values()) for edge in edges)
-        for edges in value.values()
-    )
