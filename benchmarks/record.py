@@ -34,11 +34,12 @@ TINY = [
 SMALL_SCORES = ["pruner.repeats=2", "pruner.network.init_channels=4"]
 PRUNERS = [
     "fisher", "flops", "grad_norm", "grasp", "jacob_cov", "linear_regions", "naswot", "nngp", "nngp_exact", "nngp_mean",
-    "ntk", "params", "snip", "synflow", "te_nas", "zen", "zico",
+    "ntk", "params", "snip", "synflow", "zen", "zico",
 ]  # fmt: skip
 #: name -> overrides
 RUNS = {
     **{f"pruner {name}": ["stage=prune", f"pruner={name}", *SMALL_SCORES] for name in PRUNERS},
+    "pruner te_nas": ["stage=prune", "pruner=te_nas", "pruner.repeats=1", "pruner.rounds=1", "ratio=0.875"],
     "pruner random": ["stage=prune", "pruner=random"],
     "pruner nasbench201": ["stage=prune", "space=nasbench201", *SMALL_SCORES],
     **{
@@ -117,8 +118,8 @@ def main() -> None:
         for name, each in zip(names, pool.map(lambda n: run(RUNS[n], arguments.train), names), strict=True):
             print(name, "failed" if "error" in each else "done", flush=True)
             found[name] = each
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+            if arguments.json:
+                arguments.json.write_text(json.dumps(found, indent=1) + "\n")
     if arguments.compare:
         before = json.loads(arguments.compare.read_text())
         wrong = differences({name: before.get(name) for name in names}, found, arguments.tolerance)

@@ -4,31 +4,21 @@ Peak CUDA memory, caches and random states are per process, so jobs that share o
 stays in the process that was started. This module imports none of torch: the parent of a sweep stays light.
 """
 
-import contextlib
 import logging
-import multiprocessing
 import os
-import signal
-import sys
-import threading
-import traceback
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import configure_log
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from halfnas.config.schema import overrides_hash
-from halfnas.errors import ConfigError, JobError
+from halfnas.jobs.child import run_here, run_in_child
 from halfnas.jobs.objective import Objective
-from halfnas.runs.folder import mark_failed, read_metrics, read_status
+from halfnas.runs.folder import read_metrics, read_status
 
 log = logging.getLogger(__name__)
-
-PATIENCE = 30.0  # seconds that an interrupted job has to write down what became of it
 
 
 def launch(cfg: DictConfig) -> float | None:
@@ -39,12 +29,12 @@ def launch(cfg: DictConfig) -> float | None:
     container: Any = OmegaConf.to_container(settings, resolve=True)
     job = (container, str(path), list(hydra.overrides.task))
     if hydra.mode != RunMode.MULTIRUN:
-        return _run(*job)
+        return run_here(*job)
     if _is_done(path, overrides_hash(job[-1])):
         log.info("done before: %s", path)
         return Objective(cfg.optimized_metric, cfg.budget_metric, cfg.optimized_budget).value(read_metrics(path))
     logging_settings = OmegaConf.to_container(hydra.job_logging, resolve=True)
-    return _run_in_child(job, logging_settings, _alone(hydra, path))
+    return run_in_child(job, logging_settings, _alone(hydra, path))
 
 
 def _alone(hydra: Any, path: Path) -> list[str]:
@@ -96,77 +86,3 @@ def _group(hydra: Any) -> str:
         return "/".join(Path(hydra.sweep.dir).parts[-2:])
     choices = hydra.runtime.choices
     return os.environ.get("WANDB_SWEEP_ID") or choices.get("experiment") or choices["dataset"]
-
-
-def _run(container: dict[str, Any], path: str, overrides: list[str]) -> float | None:
-    from halfnas.jobs.job import run_job  # torch is imported here, not by the parent of a sweep
-
-    return run_job(OmegaConf.create(container), path, overrides)
-
-
-def _run_in_child(job: tuple[Any, ...], logging_settings: Any, argv: list[str]) -> float | None:
-    known = multiprocessing.get_all_start_methods()
-    if multiprocessing.get_start_method() not in known:  # in a worker of joblib: a method that the child does not know
-        multiprocessing.set_start_method(known[0], force=True)
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(sender, logging_settings, argv, job), name="halfnas-job")
-    child.start()
-    sender.close()
-    try:
-        outcome, value = receiver.recv()
-    except EOFError:
-        child.join()
-        outcome, value = "died", f"its process ended with exit code {child.exitcode}"
-        mark_failed(job[1], value)
-    except KeyboardInterrupt:
-        _interrupt(child)
-        raise
-    finally:
-        child.join(timeout=PATIENCE)
-        if child.is_alive():
-            child.terminate()
-            child.join()
-    if outcome == "done":
-        return value
-    if outcome == "interrupted":
-        raise KeyboardInterrupt
-    raise JobError(f"halfnas: failed: {job[1]}: {value}")
-
-
-def _interrupt(child: Any) -> None:
-    """Ctrl-C reaches every process of a terminal; `kill -INT` only the one that it names."""
-    if child.is_alive():
-        os.kill(child.pid, signal.SIGINT)
-
-
-def _child(sender: Connection, logging_settings: Any, argv: list[str], job: tuple[Any, ...]) -> None:
-    sys.argv = argv
-    signal.signal(signal.SIGINT, _interrupt_once)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    configure_log(OmegaConf.create(logging_settings))
-    try:
-        sender.send(("done", _run(*job)))
-    except KeyboardInterrupt:
-        with contextlib.suppress(BrokenPipeError):  # the sweep may be gone
-            sender.send(("interrupted", None))
-    except ConfigError as error:
-        log.error(str(error))
-        sender.send(("failed", error.problems[0]))
-    except BaseException as error:
-        traceback.print_exc()
-        sender.send(("failed", f"{type(error).__name__}: {error}"))
-
-
-def _interrupt_once(*_: Any) -> None:
-    """A second Ctrl-C would hit while the first one is being written down."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
-def _end_with_parent() -> None:
-    """Interrupt this process when the sweep that started it is gone, so that the sweep can go on elsewhere."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "jobs of sweeps are children"
-    wait([parent.sentinel])
-    os.kill(os.getpid(), signal.SIGINT)

@@ -1,6 +1,5 @@
-"""What a sweep is as a whole: a folder of its own, the jobs it plans, what became of them. Imports none of torch."""
+"""What became of the jobs of a sweep, as a table in the end. Imports none of torch."""
 
-import logging
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -8,87 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from halfnas.config.schema import job_folder
-from halfnas.runs.files import read_json, write_json
-from halfnas.runs.folder import FORMAT, read_metrics, read_status
+from halfnas.jobs.folders import started
+from halfnas.runs.folder import read_metrics, read_status
 
-log = logging.getLogger(__name__)
-
-PLAN = "sweep.json"
 NOT_STARTED = "not started"
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
-
-#: The sweep that this process has started: its folder, and its own jobs, where they are planned; None before.
-_started: tuple[Path, dict[str, list[str]]] | None = None
-
-
-class LaunchFolders(Callback):
-    """Gives every launch a folder of its own, and writes down which jobs a sweep plans.
-
-    Folders are named by the second. Two launches in one second would share theirs, so that the later one takes the
-    next free name. A folder that is named by the user is taken as it is: that is how a sweep goes on.
-    """
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Claim `hydra.run.dir`."""
-        if "${now" in str(OmegaConf.to_container(config.hydra.run, resolve=False)["dir"]):  # type: ignore[index, call-overload]
-            _set(config, "run", claim(Path(config.hydra.run.dir)))
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Claim `hydra.sweep.dir` for all jobs, and write sweep.json."""
-        global _started
-        if "${now" in str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"]):  # type: ignore[index, call-overload]
-            _set(config, "sweep", claim(Path(config.hydra.sweep.dir)))
-        folder, jobs = Path(config.hydra.sweep.dir), planned_jobs(config)
-        before = read_json(folder / PLAN)["jobs"] if (folder / PLAN).is_file() else {}
-        write_json(folder / PLAN, {"format": FORMAT, "jobs": before | jobs})
-        _started = folder, jobs
-
-
-def claim(path: Path) -> Path:
-    """Make a folder that nobody else has: `path`, or `path`-2, -3, ..."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
-        try:
-            candidate.mkdir()
-            return candidate
-        except FileExistsError:
-            number += 1
-
-
-def planned_jobs(config: DictConfig) -> dict[str, list[str]]:
-    """Folder -> overrides of the jobs of a plain sweep; none where the sweeper decides as it goes, as Optuna's."""
-    sweeper = config.hydra.sweeper
-    if not str(sweeper.get("_target_", "")).endswith(".BasicSweeper"):
-        return {}
-    overrides = [*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *config.hydra.overrides.task]
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    if any(override.is_sweep_override() and "glob(" in str(override.input_line) for override in parsed):
-        return {}  # needs the configuration's files
-    left_out = set(config.hydra.job.config.override_dirname.exclude_keys)
-    batches = BasicSweeper.split_arguments(parsed, None)
-    return {
-        job_folder(",".join(sorted(each for each in job if each.split("=")[0] not in left_out))): job
-        for batch in batches
-        for job in batch
-    }
-
-
-def _set(config: DictConfig, mode: str, folder: Path) -> None:
-    """Fix the folder in this configuration, and in those that are composed anew for every job."""
-    with read_write(config), open_dict(config):
-        config.hydra[mode].dir = str(folder)
-        config.hydra.overrides.hydra.append(f"hydra.{mode}.dir='{folder}'")
 
 
 @dataclass(frozen=True)
@@ -136,7 +64,7 @@ def sweep_table(jobs: Sequence[Job]) -> Table:
         table.add_column(column, justify="left" if column in ("job", "state") else "right", overflow="fold")
     for job, name in zip(jobs, _names(jobs), strict=True):
         colour = {"done": "green", "failed": "red"}.get(job.state, "yellow")
-        table.add_row(escape(name), f"[{colour}]{job.state}[/]", *_figures(job.metrics))
+        table.add_row(escape(name), f"[{colour}]{job.state}[/]", *_shown(job.metrics))
     return table
 
 
@@ -151,7 +79,7 @@ def _names(jobs: Sequence[Job]) -> list[str]:
     return [" ".join(each for each in job.overrides if each not in shared) or job.folder for job in jobs]
 
 
-def _figures(metrics: dict[str, float]) -> tuple[str, str, str]:
+def _shown(metrics: dict[str, float]) -> tuple[str, str, str]:
     accuracy = metrics.get("evaluate/test_acc", metrics.get("search/val_acc"))
     memory = metrics.get("search/step_activations_mib")
     seconds = [value for key, value in metrics.items() if key.endswith("/seconds")]
@@ -179,7 +107,7 @@ def command(main: Callable[[], Any], console: Console | None = None) -> int:
         code = INTERRUPTED
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    sweep, planned = (None, {}) if _started is None else _started
+    sweep, planned = started() or (None, {})
     jobs = [] if sweep is None else read_jobs(sweep, planned)
     if sweep is not None and any(job.state != NOT_STARTED for job in jobs):
         console.print(sweep_table(jobs))

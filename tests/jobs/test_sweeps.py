@@ -1,127 +1,21 @@
 """What becomes of a sweep. Real sweeps are in tests/e2e/test_sweeps.py."""
 
-import threading
-
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 from rich.console import Console
 
-from halfnas.config.schema import register
-from halfnas.jobs import sweeps
-from halfnas.runs.files import read_json, write_json
-from halfnas.spaces.load import CONF
+from halfnas.jobs import folders, sweeps
+from halfnas.runs.files import write_json
 
 
 @pytest.fixture
 def nothing_started(monkeypatch):
-    monkeypatch.setattr(sweeps, "_started", None)
-
-
-def composed(*overrides, mode="MULTIRUN"):
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", ["hydra.job.num=0", f"hydra.mode={mode}"], return_hydra_config=True)
-    with open_dict(cfg):
-        cfg.hydra.overrides.task = list(overrides)
-    return cfg
+    monkeypatch.setattr(folders, "_started", None)
 
 
 def status(folder, state, error=None, **metrics):
     write_json(folder / "status.json", {"format": 1, "state": state, "error": error})
     write_json(folder / "metrics.json", metrics)
-
-
-# --- folders ----------------------------------------------------------------------------------------------------------
-
-
-def test_every_launch_has_a_folder_of_its_own(tmp_path):
-    path = tmp_path / "day" / "second"
-    assert [sweeps.claim(path) for _ in range(3)] == [path, path.with_name("second-2"), path.with_name("second-3")]
-
-
-def test_launches_at_the_same_moment(tmp_path):
-    claimed, barrier = [], threading.Barrier(16)
-
-    def launch():
-        barrier.wait()
-        claimed.append(sweeps.claim(tmp_path / "second"))
-
-    threads = [threading.Thread(target=launch) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(claimed)) == 16
-    assert all(path.is_dir() for path in claimed)
-
-
-@pytest.mark.usefixtures("nothing_started")
-def test_a_sweep_takes_the_next_free_folder_and_its_jobs_know(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    first, second = composed("seed=0,1"), composed("seed=0,1")
-    with open_dict(second):  # the same second
-        second.hydra.sweep.dir = first.hydra.sweep.dir = "${now:%Y-%m-%d}/sweep"
-    for cfg in (first, second):
-        sweeps.LaunchFolders().on_multirun_start(cfg)
-    assert second.hydra.sweep.dir == f"{first.hydra.sweep.dir}-2"
-    assert list(second.hydra.overrides.hydra)[-1] == f"hydra.sweep.dir='{second.hydra.sweep.dir}'"
-    assert read_json(tmp_path / second.hydra.sweep.dir / "sweep.json")["jobs"] == {
-        "seed-0": ["seed=0"], "seed-1": ["seed=1"],
-    }  # fmt: skip
-
-
-@pytest.mark.usefixtures("nothing_started")
-def test_a_folder_that_is_named_is_taken_and_its_plan_grows(tmp_path):
-    for values in ("0,1", "1,2"):
-        cfg = composed(f"seed={values}")
-        with open_dict(cfg):
-            cfg.hydra.sweep.dir = str(tmp_path)
-        sweeps.LaunchFolders().on_multirun_start(cfg)
-        assert cfg.hydra.sweep.dir == str(tmp_path)
-    assert list(read_json(tmp_path / "sweep.json")["jobs"]) == ["seed-0", "seed-1", "seed-2"]
-
-
-def test_single_runs_at_the_same_moment(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    folders = []
-    for _ in range(2):
-        cfg = composed(mode="RUN")
-        with open_dict(cfg):
-            cfg.hydra.run.dir = "${now:%Y-%m-%d}/run"
-        sweeps.LaunchFolders().on_run_start(cfg)
-        folders.append(cfg.hydra.run.dir)
-    assert folders[1] == f"{folders[0]}-2"
-    named = composed(mode="RUN")
-    with open_dict(named):
-        named.hydra.run.dir = folders[0]
-    sweeps.LaunchFolders().on_run_start(named)
-    assert named.hydra.run.dir == folders[0]
-
-
-# --- the plan ---------------------------------------------------------------------------------------------------------
-
-
-def test_planned_jobs():
-    cfg = composed("pruner=nngp,random", "ratio=0.5", "hparams_search=mine")
-    with open_dict(cfg):
-        cfg.hydra.sweeper.params = {"seed": "0,1", "ratio": "0.25,0.5"}
-    jobs = sweeps.planned_jobs(cfg)
-    assert list(jobs) == [
-        f"pruner-{pruner}_ratio-0.5_seed-{seed}" for seed in (0, 1) for pruner in ("nngp", "random")
-    ]  # what is typed wins over the yaml's, and hparams_search is in no name
-    assert jobs["pruner-random_ratio-0.5_seed-1"] == ["seed=1", "ratio=0.5", "pruner=random", "hparams_search=mine"]
-
-
-def test_a_sweeper_that_decides_as_it_goes_has_no_plan():
-    cfg = composed("seed=0,1")
-    with open_dict(cfg):
-        cfg.hydra.sweeper._target_ = "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"
-    assert sweeps.planned_jobs(cfg) == {}
-    assert sweeps.planned_jobs(composed("pruner=glob(n*)")) == {}
-
-
-# --- the end ----------------------------------------------------------------------------------------------------------
 
 
 JOBS = {f"seed-{seed}": [f"seed={seed}", "ratio=0.5"] for seed in range(4)}
@@ -186,7 +80,7 @@ def ended(monkeypatch, sweep, error=None, jobs=JOBS):
     """The exit code of a command that ends in `error`, and what it prints."""
 
     def main():
-        monkeypatch.setattr(sweeps, "_started", sweep and (sweep, jobs))
+        monkeypatch.setattr(folders, "_started", sweep and (sweep, jobs))
         if error is not None:
             raise error
 
@@ -237,6 +131,6 @@ def test_a_sweep_that_does_not_start_has_no_table(monkeypatch, tmp_path):
 
 
 def test_other_errors_are_not_hidden(monkeypatch):
-    monkeypatch.setattr(sweeps, "_started", None)
+    monkeypatch.setattr(folders, "_started", None)
     with pytest.raises(RuntimeError):
         ended(monkeypatch, None, RuntimeError())

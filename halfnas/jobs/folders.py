@@ -1,0 +1,83 @@
+"""The folders of runs and sweeps, and the jobs that a sweep plans. Imports none of torch."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from halfnas.config.schema import job_folder
+from halfnas.runs.files import read_json, write_json
+from halfnas.runs.folder import FORMAT
+
+PLAN = "sweep.json"
+
+_started: tuple[Path, dict[str, list[str]]] | None = None
+
+
+def started() -> tuple[Path, dict[str, list[str]]] | None:
+    """The sweep that this process has started: its folder, and its own jobs, where they are planned; None before."""
+    return _started
+
+
+class LaunchFolders(Callback):
+    """Gives every launch a folder of its own, and writes down which jobs a sweep plans.
+
+    Folders are named by the second. Two launches in one second would share theirs, so that the later one takes the
+    next free name. A folder that is named by the user is taken as it is: that is how a sweep goes on.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Claim `hydra.run.dir`."""
+        if "${now" in str(OmegaConf.to_container(config.hydra.run, resolve=False)["dir"]):  # type: ignore[index, call-overload]
+            _set(config, "run", claim(Path(config.hydra.run.dir)))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Claim `hydra.sweep.dir` for all jobs, and write sweep.json."""
+        global _started
+        if "${now" in str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"]):  # type: ignore[index, call-overload]
+            _set(config, "sweep", claim(Path(config.hydra.sweep.dir)))
+        folder, jobs = Path(config.hydra.sweep.dir), planned_jobs(config)
+        before = read_json(folder / PLAN)["jobs"] if (folder / PLAN).is_file() else {}
+        write_json(folder / PLAN, {"format": FORMAT, "jobs": before | jobs})
+        _started = folder, jobs
+
+
+def claim(path: Path) -> Path:
+    """Make a folder that nobody else has: `path`, or `path`-2, -3, ..."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        try:
+            candidate.mkdir()
+            return candidate
+        except FileExistsError:
+            number += 1
+
+
+def planned_jobs(config: DictConfig) -> dict[str, list[str]]:
+    """Folder -> overrides of the jobs of a plain sweep; none where the sweeper decides as it goes, as Optuna's."""
+    sweeper = config.hydra.sweeper
+    if not str(sweeper.get("_target_", "")).endswith(".BasicSweeper"):
+        return {}
+    overrides = [*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *config.hydra.overrides.task]
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    if any(override.is_sweep_override() and "glob(" in str(override.input_line) for override in parsed):
+        return {}  # needs the configuration's files
+    left_out = set(config.hydra.job.config.override_dirname.exclude_keys)
+    batches = BasicSweeper.split_arguments(parsed, None)
+    return {
+        job_folder(",".join(sorted(each for each in job if each.split("=")[0] not in left_out))): job
+        for batch in batches
+        for job in batch
+    }
+
+
+def _set(config: DictConfig, mode: str, folder: Path) -> None:
+    """Fix the folder in this configuration, and in those that are composed anew for every job."""
+    with read_write(config), open_dict(config):
+        config.hydra[mode].dir = str(folder)
+        config.hydra.overrides.hydra.append(f"hydra.{mode}.dir='{folder}'")
