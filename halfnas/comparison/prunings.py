@@ -15,8 +15,8 @@ from halfnas.pruning.importance import IMPORTANCES
 from halfnas.pruning.importance_pruner import ImportancePruner
 from halfnas.pruning.pruner import Pruner
 from halfnas.pruning.ranking import Batch, split
-from halfnas.pruning.reliability import agreement
 from halfnas.spaces import Mask, SearchSpace
+from halfnas.spaces.agreement import agreement
 
 MIB = 2**20
 
@@ -26,15 +26,17 @@ class Pruning:
     """One run of a pruner.
 
     Attributes:
-        seconds: of its steps; loading images is not in it.
-        figures: what the pruner says of itself, such as `agreement`.
+        pruner, seed: the name of the pruner and the seed that it was given.
+        mask: the candidates that it kept.
+        seconds: the time of its steps; loading images is not in it.
+        metrics: what the pruner says of itself, such as `agreement`.
     """
 
     pruner: str
     seed: int
     mask: Mask
     seconds: float
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
 def run(
@@ -112,14 +114,14 @@ def summarize(
     rows: list[dict[str, str | float | None]] = []
     for name, runs in prunings.items():
         pairs = list(combinations(runs, 2))
-        reported = [r.figures["agreement"] for r in runs if "agreement" in r.figures]
+        reported = [r.metrics["agreement"] for r in runs if "agreement" in r.metrics]
         measured = [_agree(a.mask, b.mask, candidates) for a, b in pairs]
         scored = all(run.mask.importance is not None for run in runs)
         rows.append(
             {
                 "pruner": name,
                 "seeds": len(runs),
-                "repeats": float(np.mean([run.figures.get("repeats", 0.0) for run in runs])),
+                "repeats": float(np.mean([run.metrics.get("repeats", 0.0) for run in runs])),
                 "seconds": float(np.median([run.seconds for run in runs])),
                 "peak MiB": memory[name],
                 "agreement reported": float(np.mean(reported)) if reported else None,
@@ -147,7 +149,7 @@ def agreements(prunings: Mapping[str, Sequence[Pruning]], space: SearchSpace) ->
 
 
 def _agree(first: Mask, second: Mask, candidates: Candidates) -> float:
-    return agreement(candidates.flags(first.kept), candidates.flags(second.kept))
+    return float(agreement(candidates.flags(first.kept), candidates.flags(second.kept)))
 
 
 def _scores(mask: Mask, candidates: Candidates) -> Floats:

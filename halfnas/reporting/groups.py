@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import sub
 
 from halfnas.reporting.runs import CHOICES, Run, Setting
-from halfnas.reporting.statistics import Summary, paired_difference, summarize
+from halfnas.reporting.statistics import Summary, paired, summarize
 
 #: Columns that come first where they differ.
 FIRST = (*CHOICES, "ratio", "stage")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Done runs with equal settings.
 
@@ -45,7 +46,8 @@ class Group:
 
     def difference(self, baseline: "Group", metric: str) -> Summary | None:
         """Of this group minus the baseline, over the seeds that both have; None where there is none."""
-        return paired_difference(self.values(metric), baseline.values(metric))
+        values = paired(sub, self.values(metric), baseline.values(metric))
+        return summarize(values) if values else None
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:

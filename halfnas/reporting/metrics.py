@@ -119,6 +119,12 @@ def ranked(groups: Sequence[Group]) -> list[Group]:
     return sorted(groups, key=quality, reverse=True)
 
 
+def most_accurate(groups: Sequence[Group], count: int) -> list[Group]:
+    """Choose so many groups by mean accuracy, in the order in which they are given."""
+    best = set(ranked(groups)[:count])
+    return [group for group in groups if group in best]
+
+
 def _decimals(value: float) -> int:
     return min(max(2 - math.floor(math.log10(abs(value))), 0), 4) if math.isfinite(value) and value else 0
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from halfnas.reporting.figures import Drawing, draw_all
-from halfnas.reporting.page import Picture, html_page, png
+from halfnas.reporting.page import html_page
 from halfnas.reporting.study import Study, read_study
 from halfnas.reporting.tables import (
     Sheet,
@@ -39,16 +39,15 @@ def make_report(
 def write_report(study: Study, out: Path, command: str) -> Path:
     """Write report.html, report.md, results.csv, runs.csv and figures/*.png; returns the page."""
     drawings, problems = draw_all(study)
-    pictures = [Picture(drawing, png(drawing.figure)) for drawing in drawings]
     _forget_figures(out)
     (out / "figures").mkdir(parents=True, exist_ok=True)
-    for picture in pictures:
-        (out / "figures" / picture.drawing.file).write_bytes(picture.content)
+    for drawing in drawings:
+        (out / "figures" / drawing.file).write_bytes(drawing.png)
     results_table(study).write_csv(out / "results.csv")
     runs_table(study).write_csv(out / "runs.csv")
     sheets = _sheets(study, out)
     write_text(out / "report.md", _markdown(study, sheets, drawings, problems, command))
-    return write_text(out / "report.html", html_page(study, sheets, pictures, problems, command))
+    return write_text(out / "report.html", html_page(study, sheets, drawings, problems, command))
 
 
 def report_folder(paths: Sequence[str | Path], out: str | Path | None) -> Path:

@@ -2,7 +2,8 @@ from itertools import combinations, pairwise
 
 import pytest
 
-from halfnas.drawing.layout import CLEARANCE, OUTPUT, CellLayout, arrows, state_name, states, text_width
+from halfnas.drawing.kit import text_width
+from halfnas.drawing.layout import CLEARANCE, OUTPUT, CellLayout, arrows, edge_name, state_name, states
 from halfnas.spaces import CellKind, Edge, Genotype, find_genotype, load_space, published_cells
 
 DARTS = load_space("darts")
@@ -159,6 +160,7 @@ def test_arrows_of_a_cell():
     assert arrows(genotype, "cell", kind) == [("conv", 1, 2), ("skip", 0, 2), ("skip", 2, 3), ("conv", 0, 3)]
     assert states(kind) == (0, 1, 2, 3)
     assert [state_name(state, kind) for state in states(kind)] == ["$c_{k-2}$", "$c_{k-1}$", "0", "1"]
+    assert edge_name(Edge(1, 2, ()), kind) == r"$c_{k-1}$ $\to$ 0"
 
 
 def test_text_width():

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from halfnas.reporting.figures.style import COLOURS, MAX_SERIES, left_out, limits, ratios, seeds, series_of, shorten
+from halfnas.drawing.kit import shorten
+from halfnas.reporting.figures.drawing import left_out, seeds
+from halfnas.reporting.figures.series import COLOURS, MAX_SERIES, limits, ratios, series_of
 from halfnas.reporting.groups import group_runs
 from halfnas.reporting.runs import Run
 from halfnas.reporting.statistics import Summary, summarize
