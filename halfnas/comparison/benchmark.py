@@ -3,7 +3,6 @@
 Source: Dong & Yang, "NAS-Bench-201", ICLR 2020: all 15,625 architectures of the space, trained on three datasets.
 """
 
-import csv
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.stats import kendalltau, rankdata, skew, spearmanr
 
@@ -44,13 +44,13 @@ class Accuracies:
         path = Path(path)
         if not path.is_file():
             raise ValueError(f"`accuracies`: {path} is no file; it must be a table of NAS-Bench-201 with `arch_str`")
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        if not rows or not {"arch_str", column} <= set(rows[0]):
-            raise ValueError(
-                f"{path}: expected columns arch_str and {column}, found {', '.join(rows[0] if rows else [])}"
-            )
-        return cls(tuple(row["arch_str"] for row in rows), np.array([float(row[column]) for row in rows]) / 100)
+        try:
+            table = pd.read_csv(path)
+        except pd.errors.EmptyDataError:
+            table = pd.DataFrame()
+        if table.empty or not {"arch_str", column} <= set(table):
+            raise ValueError(f"{path}: expected columns arch_str and {column}, found {', '.join(table)}")
+        return cls(tuple(table["arch_str"]), table[column].to_numpy(float) / 100)
 
     def left_by(self, mask: Mask) -> np.ndarray:
         """Indices of the architectures that a mask leaves."""

@@ -57,7 +57,8 @@ def distributions(values: Mapping[str, np.ndarray]) -> Figure:
     names = list(values)[::-1]
     axes.boxplot(
         [values[name] for name in names], orientation="horizontal", whis=(5, 95), showfliers=False, showmeans=True,
-        tick_labels=names, meanprops={"marker": "d", "markersize": 4},
+        tick_labels=names, medianprops={"color": kit.VERMILION},
+        meanprops={"marker": "d", "markersize": 4, "markerfacecolor": kit.BLUE, "markeredgecolor": kit.BLUE},
     )  # fmt: skip
     axes.set_xlabel("validation accuracy: 5%, quartiles, 95%; diamond: mean")
     return figure

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -155,13 +155,9 @@ def _mark_repeated(runs: Sequence[Run]) -> list[Run]:
             key = (run.seed, frozenset(run.settings.items()))
             if key not in latest or _finished(run) >= _finished(latest[key]):
                 latest[key] = run
-    kept = {id(run) for run in latest.values()}
-    return [
-        run
-        if not run.done or id(run) in kept
-        else Run(run.path, REPEATED, "done again elsewhere, later", run.seed, run.settings, run.metrics)
-        for run in runs
-    ]
+    counting = {run.path for run in latest.values()}
+    repeated = {"state": REPEATED, "error": "done again elsewhere, later"}
+    return [replace(run, **repeated) if run.done and run.path not in counting else run for run in runs]
 
 
 def _finished(run: Run) -> float:

@@ -31,7 +31,7 @@ class Study:
     root: Path
     runs: Sequence[Run]
     groups: Sequence[Group]
-    baselines: Sequence[Group | None]
+    baselines: Mapping[Group, Group | None]
 
     @property
     def not_done(self) -> list[Run]:
@@ -40,8 +40,7 @@ class Study:
 
     def comparisons(self) -> list[tuple[Group, Group]]:
         """(group, its baseline), without the baselines themselves."""
-        pairs = zip(self.groups, self.baselines, strict=True)
-        return [(group, base) for group, base in pairs if base is not None and base is not group]
+        return [(group, base) for group, base in self.baselines.items() if base is not None and base is not group]
 
     def path(self, run: Run) -> str:
         """A run's folder, as short as can be."""
@@ -68,14 +67,14 @@ def read_study(paths: Iterable[str | Path], wanted: Mapping[str, str] | None = N
     groups = group_runs(runs)
     if wanted and not groups:
         raise ValueError("no run is done: there is no baseline to find")
-    baselines: list[Group | None] = []
+    baselines: dict[Group, Group | None] = {}
     for group in groups:
         dataset = group.all_settings.get("dataset")
         alike = [other for other in groups if other.all_settings.get("dataset") == dataset]
         measured = accuracy_of(alike)
         complete = [other for other in alike if measured is not None and other.values(measured.key)]
         base = find_baseline(groups, wanted) if wanted else find_baseline(complete or alike)
-        baselines.append(base if any(base is other for other in alike) else None)
+        baselines[group] = base if base in alike else None
     root = Path(os.path.commonpath([run.path if len(runs) == 1 else run.path.parent for run in runs]))
     return Study(root, runs, groups, baselines)
 
