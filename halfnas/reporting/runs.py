@@ -156,8 +156,12 @@ def _mark_repeated(runs: Sequence[Run]) -> list[Run]:
             if key not in latest or _finished(run) >= _finished(latest[key]):
                 latest[key] = run
     counting = {run.path for run in latest.values()}
-    repeated = {"state": REPEATED, "error": "done again elsewhere, later"}
-    return [replace(run, **repeated) if run.done and run.path not in counting else run for run in runs]
+    return [
+        replace(run, state=REPEATED, error="done again elsewhere, later")
+        if run.done and run.path not in counting
+        else run
+        for run in runs
+    ]
 
 
 def _finished(run: Run) -> float:
