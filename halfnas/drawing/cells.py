@@ -50,7 +50,7 @@ def draw_genotype(genotype: Genotype, space: SearchSpace, title: str | None = No
 
 
 def genotype_to_dot(genotype: Genotype, space: SearchSpace) -> str:
-    """Graphviz text of a genotype, one cluster a kind of cell, for `dot -Tpdf`.
+    """Write a genotype as text for Graphviz (`dot -Tpdf`), one cluster a kind of cell.
 
     Raises:
         ValueError: it is no genotype of `space`.
@@ -114,7 +114,7 @@ def _colour(operation: str) -> str:
 
 
 def _tint(colour: str) -> tuple[float, ...]:
-    """The same hue, light enough for dark text."""
+    """Lighten a colour until dark text can be read on it."""
     return tuple(1 - 0.13 * (1 - part) for part in to_rgb(colour))
 
 

@@ -140,12 +140,12 @@ def _grids(space: SearchSpace, title: str) -> tuple[Figure, dict[str, _Grid]]:
 
 
 def _operations(kind: CellKind) -> list[str]:
-    """All candidates of a kind of cell, in the order in which its edges name them."""
+    """List all candidates of a kind of cell, in the order in which its edges name them."""
     return list(dict.fromkeys(name for edge in kind.edges for name in edge.candidates))
 
 
 def _row_tops(kind: CellKind) -> list[float]:
-    """Upper side of the row of every edge, with a little room between the edges into different nodes."""
+    """Place the upper side of the row of every edge, with a little room between the edges into different nodes."""
     steps = (CELL_HEIGHT + (GROUP_GAP if a.target != b.target else 0.0) for a, b in pairwise(kind.edges))
     return list(accumulate(steps, initial=0.0))
 
@@ -155,13 +155,13 @@ def _is_score(score: float | None) -> TypeGuard[float]:
 
 
 def _number(value: float) -> str:
-    """Three significant digits, as short as can be: 0.0123 but 1.23e-4."""
+    """Write three significant digits, as short as can be: 0.0123 but 1.23e-4."""
     digits, _, exponent = f"{value:.2e}".partition("e")
     return min(f"{value:.3g}", f"{digits}e{int(exponent)}" if exponent else digits, key=len)
 
 
 def _rank(value: float, values: Sequence[float]) -> float:
-    """0 for the smallest and 1 for the largest of different values; equal ones share the mean of their ranks."""
+    """Rank a value from 0 for the smallest to 1 for the largest; equal ones share the mean of their ranks."""
     ordered = sorted(values)
     if len(ordered) == 1:
         return 1.0

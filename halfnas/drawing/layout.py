@@ -35,14 +35,14 @@ class CellLayout:
     arrows to the output share one lane.
 
     Attributes:
-        name: of the kind of cell.
+        name: the name of the kind of cell.
         arrows: (operation, source, target) of every gene, in order.
         outputs: the states that are concatenated.
         routes: the items that each arrow visits: the genes in their order, then one an output.
         text: what the boxes say: those of states, of the output and of one item of each gene.
         sizes: item -> width and height; a lane without a box is 0 wide.
         x, y: item -> its centre.
-        size: width and height of it all.
+        size: the width and the height of it all.
     """
 
     def __init__(self, genotype: Genotype, space: SearchSpace, name: str) -> None:
@@ -174,7 +174,7 @@ class CellLayout:
                     self._ports[at, other] = self.y[at] + (number - (len(linked) - 1) / 2) * step
 
     def path(self, route: Sequence[Item]) -> Path:
-        """The line of an arrow: level through columns, S-shaped between them."""
+        """Draw the line of an arrow: level through columns, S-shaped between them."""
         column = self._column[route[0]]
         points = [(self._left[column] + self._widths[column], self._ports[route[0], route[1]])]
         codes = [Path.MOVETO]
@@ -190,28 +190,28 @@ class CellLayout:
 
 
 def arrows(genotype: Genotype, name: str, kind: CellKind) -> list[tuple[str, int, int]]:
-    """(operation, source, target) of every gene, in order."""
+    """List (operation, source, target) of every gene, in order."""
     targets = (node for node in kind.nodes for _ in range(kind.genes_into(node)))
     return [(operation, source, node) for (operation, source), node in zip(genotype.cells[name], targets, strict=True)]
 
 
 def states(kind: CellKind) -> tuple[int, ...]:
-    """The inputs and the nodes, in order."""
+    """List the inputs and the nodes of a cell, in order."""
     return (*range(kind.num_inputs), *kind.nodes)
 
 
 def state_name(state: int, kind: CellKind) -> str:
-    """c_{k-2} and c_{k-1} for two inputs, then 0, 1, ... for the nodes."""
+    """Name a state: c_{k-2} and c_{k-1} for two inputs, then 0, 1, ... for the nodes."""
     return f"$c_{{k-{kind.num_inputs - state}}}$" if state < kind.num_inputs else str(state - kind.num_inputs)
 
 
 def edge_name(edge: Edge, kind: CellKind) -> str:
-    """The states that an edge connects, such as "c_{k-2} -> 0", with the arrow as a formula."""
+    """Name an edge by the states that it connects, such as "c_{k-2} -> 0", with the arrow as a formula."""
     return f"{state_name(edge.source, kind)} $\\to$ {state_name(edge.target, kind)}"
 
 
 def _spread(wanted: Sequence[float], apart: Sequence[float]) -> list[float]:
-    """The positions nearest to `wanted` (least squares) that are `apart` or more: pool adjacent violators."""
+    """Find the positions nearest to `wanted` (least squares) that are `apart` or more: pool adjacent violators."""
     offsets = list(accumulate(apart, initial=0.0))
     blocks: list[tuple[float, int]] = []  # sum and number of positions that move as one
     for want, offset in zip(wanted, offsets, strict=True):

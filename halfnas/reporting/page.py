@@ -21,7 +21,7 @@ LIBRARIES = ("torch", "lightning", "numpy", "scipy", "matplotlib")
 def html_page(
     study: Study, sheets: Mapping[str, Sheet], drawings: Sequence[Drawing], problems: Sequence[str], command: str
 ) -> str:
-    """The page.
+    """Fill in the page of a report, as HTML that needs no other file.
 
     Args:
         sheets: anchor -> table.
@@ -52,5 +52,5 @@ def html_page(
 
 
 def _code(text: str) -> Markup:
-    """Escaped, with `this` as code."""
+    """Escape a text, and set `this` as code."""
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 # escaped just before

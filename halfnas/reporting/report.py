@@ -51,12 +51,12 @@ def write_report(study: Study, out: Path, command: str) -> Path:
 
 
 def report_folder(paths: Sequence[str | Path], out: str | Path | None) -> Path:
-    """Where a report goes."""
+    """Choose where a report goes: where it is asked for, or else `report` in the first folder."""
     return Path(paths[0]) / "report" if out is None else Path(out)
 
 
 def command(paths: Sequence[str | Path], out: Path, baseline: Mapping[str, str] | None) -> str:
-    """The command that makes this report."""
+    """Spell out the command that makes this report."""
     elsewhere = [] if out == report_folder(paths, None) else ["--out", str(out)]
     wanted = [word for key, value in (baseline or {}).items() for word in ("--baseline", f"{key}={value}")]
     return shlex.join(["python", "-m", "halfnas.reporting", *map(str, paths), *elsewhere, *wanted])

@@ -16,7 +16,7 @@ Cell = str | float | int | None
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under columns.
+    """Rows under named columns, for the screen and for files.
 
     Attributes:
         formats: how numbers of a column are shown, such as ".2f"; the CSV file has all digits.

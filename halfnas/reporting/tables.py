@@ -239,7 +239,7 @@ def _difference(metric: Metric, bases: Mapping[Group, Group], group: Group) -> E
     summary = group.difference(bases[group], metric.key) if group in bases else None
     if summary is None:
         return Entry()
-    return Entry(metric.change(summary), f"{metric.change_interval(summary)} n={summary.n}".strip(), summary.mean)
+    return Entry(metric.change(summary), f"{metric.interval(summary, '+')} n={summary.n}".strip(), summary.mean)
 
 
 def _value(metric: Metric, run: Run) -> Entry:

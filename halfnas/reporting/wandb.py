@@ -68,7 +68,7 @@ def _table(path: Path) -> wandb.Table:
 
 
 def _place(runs: Sequence[Run]) -> tuple[str, str | None, str | None]:
-    """Project, entity and group of the first run that was logged; what it took from elsewhere is left to W&B."""
+    """Find project, entity and group of the first run that was logged; what it took from elsewhere is left to W&B."""
     readable = [run for run in runs if run.settings]
     for run in readable:
         logger = read_yaml(run.path / ".hydra" / "config.yaml").get("logger") or {}
@@ -79,12 +79,12 @@ def _place(runs: Sequence[Run]) -> tuple[str, str | None, str | None]:
 
 
 def _plain(value: Any) -> str | None:
-    """None for what Hydra was to look up, such as "${oc.env:WANDB_ENTITY}"."""
+    """Give None for what Hydra was to look up, such as "${oc.env:WANDB_ENTITY}"."""
     return None if value is None or "${" in str(value) else str(value)
 
 
 def _group(run: Run) -> str | None:
-    """As halfnas/jobs/launch.py has it: the last two parts of the sweep's folder, or the experiment, or the dataset."""
+    """Name the group as halfnas/jobs/launch.py does: by the folder of the sweep, the experiment or the dataset."""
     hydra = read_yaml(run.path / ".hydra" / "hydra.yaml").get("hydra") or {}
     choices = hydra.get("runtime", {}).get("choices", {})
     if hydra.get("mode") == "MULTIRUN":

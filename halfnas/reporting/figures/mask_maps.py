@@ -19,7 +19,7 @@ COLUMNS = 4
 
 
 def mask_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
-    """Heat maps and agreement, a space after the other, and what could not be read."""
+    """Draw heat maps and agreement, a space after the other, and say what could not be read."""
     masked, problems = masked_groups(groups)
     drawings: list[Drawing] = []
     for space in dict.fromkeys(each.space for each in masked):
@@ -73,7 +73,7 @@ def _heat_map(shown: Sequence[Masked], places: Places, space: str, kind: str, no
 
 
 def _agreements(pruned: Sequence[Masked], places: Places, space: str) -> Drawing | None:
-    """Between groups of one ratio, a matrix each; one row a group where no ratio has two groups."""
+    """Draw a matrix between the groups of each ratio, or one row a group where no ratio has two groups."""
     by_ratio: dict[float | None, list[Masked]] = {}
     for each in pruned:
         by_ratio.setdefault(ratio_of(each.group), []).append(each)
@@ -145,5 +145,5 @@ def _agreement_rows(values: Mapping[str, tuple[float, float, int]]) -> Figure:
 
 
 def _broken(name: str) -> str:
-    """A title of a narrow panel: a setting a line."""
+    """Break a title for a narrow panel: a setting a line."""
     return "\n".join(kit.shorten(part, 30) for part in name.split(", "))

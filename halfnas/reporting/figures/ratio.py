@@ -87,5 +87,5 @@ def _rows(series_of_group: dict[Group, Series], metric: Metric) -> tuple[Figure,
 
 
 def _dots(group: Group, metric: Metric) -> list[float]:
-    """The value of every seed, in the unit that is shown."""
+    """List the value of every seed, in the unit that is shown."""
     return [metric.scale * value for value in group.values(metric.key).values()]
