@@ -33,8 +33,17 @@ def check_claims(groups: Sequence[Group], claims: Claims | None = None) -> list[
 
     Args:
         claims: what is claimed; the claims that are shipped if not given.
+
+    Raises:
+        ValueError: `alike` of a claim names neither a list nor a setting of any run, and so would hold of all.
     """
     claims = claims or read_claims()
+    known = {f"{key}." for group in groups for key in group.all_settings}
+    for claim in claims.claims if groups else ():
+        for name in claim.alike:
+            if name not in claims.alike and not any(key.startswith(f"{name}.") for key in known):
+                lists = ", ".join(claims.alike)
+                raise ValueError(f"`alike` of {claim.text!r}: {name!r} is no setting of any run, and none of: {lists}")
     searched: dict[str, list[Group]] = {}
     for group in groups:
         if _get(group, "mask") is None and _get(group, "genotype") is None:

@@ -5,18 +5,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from halfnas.reporting import tables
 from halfnas.reporting.figures import Drawing, draw_all
 from halfnas.reporting.page import html_page
 from halfnas.reporting.study import Study, read_study
-from halfnas.reporting.tables import (
-    Sheet,
-    differences_sheet,
-    not_done_sheet,
-    results_sheet,
-    results_table,
-    runs_sheet,
-    runs_table,
-)  # fmt: skip
 from halfnas.runs.files import write_text
 
 
@@ -43,8 +35,8 @@ def write_report(study: Study, out: Path, command: str) -> Path:
     (out / "figures").mkdir(parents=True, exist_ok=True)
     for drawing in drawings:
         (out / "figures" / drawing.file).write_bytes(drawing.png)
-    results_table(study).write_csv(out / "results.csv")
-    runs_table(study).write_csv(out / "runs.csv")
+    tables.results_table(study).write_csv(out / "results.csv")
+    tables.runs_table(study).write_csv(out / "runs.csv")
     sheets = _sheets(study, out)
     write_text(out / "report.md", _markdown(study, sheets, drawings, problems, command))
     return write_text(out / "report.html", html_page(study, sheets, drawings, problems, command))
@@ -69,18 +61,18 @@ def _forget_figures(out: Path) -> None:
             (out / "figures" / f"{name}.png").unlink(missing_ok=True)
 
 
-def _sheets(study: Study, out: Path) -> dict[str, Sheet]:
+def _sheets(study: Study, out: Path) -> dict[str, tables.Sheet]:
     sheets = {
-        "not-done": not_done_sheet(study, out),
-        "results": results_sheet(study) if study.groups else None,
-        "differences": differences_sheet(study),
-        "runs": runs_sheet(study, out),
+        "not-done": tables.not_done_sheet(study, out),
+        "results": tables.results_sheet(study) if study.groups else None,
+        "differences": tables.differences_sheet(study),
+        "runs": tables.runs_sheet(study, out),
     }
     return {name: sheet for name, sheet in sheets.items() if sheet is not None}
 
 
 def _markdown(
-    study: Study, sheets: Mapping[str, Sheet], drawings: Sequence[Drawing], problems: Sequence[str], command: str
+    study: Study, sheets: Mapping[str, tables.Sheet], drawings: Sequence[Drawing], problems: Sequence[str], command: str
 ) -> str:
     done = len(study.runs) - len(study.not_done)
     parts = [f"# halfnas report\n\n{done} of {len(study.runs)} runs are done. Made by `{command}`.\n"]

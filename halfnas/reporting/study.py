@@ -70,13 +70,11 @@ def read_study(paths: Iterable[str | Path], wanted: Mapping[str, str] | None = N
     if wanted and not groups:
         raise ValueError("no run is done: there is no baseline to find")
     baselines: dict[Group, Group | None] = {}
-    for group in groups:
-        dataset = group.all_settings.get("dataset")
-        alike = [other for other in groups if other.all_settings.get("dataset") == dataset]
+    for alike in by_dataset(groups).values():
         measured = accuracy_of(alike)
         complete = [other for other in alike if measured is not None and other.values(measured.key)]
         base = find_baseline(groups, wanted) if wanted else find_baseline(complete or alike)
-        baselines[group] = base if base in alike else None
+        baselines |= dict.fromkeys(alike, base if base in alike else None)
     root = Path(os.path.commonpath([run.path if len(runs) == 1 else run.path.parent for run in runs]))
     return Study(root, runs, groups, baselines)
 

@@ -90,6 +90,13 @@ def test_nothing_is_a_share_of_zero(tmp_path, write_run):
     assert (answer.verdict, answer.number) == ("not enough seeds", None)
 
 
+def test_what_no_run_has_cannot_be_alike(sweep, tmp_path):
+    claims = read_claims(write(tmp_path / "mine.yaml", alike=["mine", "searchers"]))
+    message = "`alike` of 'a quarter costs 4 points at most': 'searchers' is no setting of any run, and none of: step, "
+    with pytest.raises(ValueError, match=message):
+        check_claims(read_study([sweep]).groups, claims)
+
+
 def test_an_arm_without_words_is_called_by_its_name(tmp_path):
     answer = check_claims(group_runs([]), read_claims(write(tmp_path / "mine.yaml")))[-1]
     assert answer.why == "no group with a quarter"
