@@ -193,13 +193,13 @@ def _measured(study: Study) -> list[Metric]:
 
 
 def _group_columns(groups: Sequence[Group]) -> list[Column]:
-    """The settings that tell groups apart, or one column that names the only group."""
+    """Make a column of each setting that tells groups apart, or one that names the only group."""
     keys = list(dict.fromkeys(key for group in groups for key in group.settings))
     return _setting_columns(keys) or [Column("group", "", lambda _: Entry("all runs", value="all runs"))]
 
 
 def _setting_columns(keys: Iterable[str]) -> list[Column]:
-    """Settings of groups or of runs, each in a column of its own."""
+    """Make a column of each setting, of groups or of runs."""
 
     def entry(key: str, item: Group | Run) -> Entry:
         return _setting(item.settings.get(key))
@@ -208,7 +208,7 @@ def _setting_columns(keys: Iterable[str]) -> list[Column]:
 
 
 def _run_columns(study: Study, out: Path) -> list[Column]:
-    """The folder of a run, with a link where there is one, its state and its seed."""
+    """Make columns of the folder of a run, with a link where there is one, its state and its seed."""
 
     def folder(run: Run) -> Entry:
         link = f"{quote(os.path.relpath(run.path, out.resolve()))}/" if run.path.is_dir() else None

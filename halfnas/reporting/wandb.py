@@ -60,7 +60,7 @@ def _log(run: wandb.Run, folder: Path) -> None:
 def _table(path: Path) -> wandb.Table:
     """Read a CSV file, with numbers where a whole column has them, since a column has one type."""
     try:
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
     except pd.errors.EmptyDataError:
         frame = pd.DataFrame()
     rows = frame.astype(object).where(frame.notna(), None)

@@ -92,15 +92,14 @@ def agreement_of(first: Masked, second: Masked, places: Places) -> tuple[float, 
     Pairs are of different seeds; where there are none, two groups are compared at equal seeds. By chance: masks that
     keep as many on each edge, at random.
     """
-    every = [(i, j, s == t) for i, s in enumerate(first.masks) for j, t in enumerate(second.masks)]
-    pairs = [(i, j) for i, j, same in every if not same]
-    if not pairs and first is not second:
-        pairs = [(i, j) for i, j, same in every if same]
-    if not pairs:
+    pairs = np.not_equal.outer(list(first.masks), list(second.masks))
+    if not pairs.any() and first is not second:
+        pairs = ~pairs
+    if not pairs.any():
         return None
-    rows, columns = np.array(pairs).T
     found = []
     for of in (places.flags, places.fractions):
-        p_SJ, q_SJ = (np.array([of(mask) for mask in masked.masks.values()]) for masked in (first, second))
-        found.append(float(agreement(p_SJ[rows], q_SJ[columns]).mean()))
-    return found[0], found[1], len(pairs) // 2 if first is second else len(pairs)
+        p_SJ, q_TJ = (np.array([of(mask) for mask in masked.masks.values()]) for masked in (first, second))
+        found.append(float(agreement(p_SJ[:, None], q_TJ)[pairs].mean()))
+    number = int(pairs.sum())
+    return found[0], found[1], number // 2 if first is second else number
