@@ -31,10 +31,11 @@ def make_report(
 def write_report(study: Study, out: Path, command: str) -> Path:
     """Write report.html, report.md, results.csv, runs.csv and figures/*.png; returns the page."""
     drawings, problems = draw_all(study)
+    pictures = {drawing.file: drawing.png for drawing in drawings}
     _forget_figures(out)
     (out / "figures").mkdir(parents=True, exist_ok=True)
-    for drawing in drawings:
-        (out / "figures" / drawing.file).write_bytes(drawing.png)
+    for name, content in pictures.items():
+        (out / "figures" / name).write_bytes(content)
     tables.results_table(study).write_csv(out / "results.csv")
     tables.runs_table(study).write_csv(out / "runs.csv")
     sheets = _sheets(study, out)
