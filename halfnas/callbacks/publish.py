@@ -5,17 +5,15 @@ from pathlib import Path
 
 import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
-from matplotlib.figure import Figure
 
-from halfnas.drawing.drawing import draw_genotype, draw_mask, draw_strengths
+from halfnas.drawing import draw_genotype, draw_mask, draw_strengths
+from halfnas.drawing.kit import save
 from halfnas.spaces import Genotype, Mask, SearchSpace
-
-DPI = 150
 
 
 def publish_mask(mask: Mask, space: SearchSpace, figures: Path, loggers: Sequence[Logger]) -> None:
     """Draw a mask with its importance scores to figures/mask.png; log picture and table of scores."""
-    picture = _save(draw_mask(mask, space), figures / "mask.png")
+    picture = save(draw_mask(mask, space), figures / "mask.png")
     for logger in _wandb(loggers):
         table = _importance_table(mask, space)
         logger.experiment.log({"prune/mask": wandb.Image(str(picture)), "prune/importance": table})
@@ -29,8 +27,8 @@ def publish_genotype(
     loggers: Sequence[Logger],
 ) -> None:
     """Draw the cells found and the weights that they come from; log pictures and table of genes."""
-    cells = _save(draw_genotype(genotype, space), figures / "genotype.png")
-    weights = _save(draw_strengths(strengths, space), figures / "strengths.png")
+    cells = save(draw_genotype(genotype, space), figures / "genotype.png")
+    weights = save(draw_strengths(strengths, space), figures / "strengths.png")
     for logger in _wandb(loggers):
         table = wandb.Table(columns=["cell", "gene", "operation", "source"])
         for kind, genes in genotype.cells.items():
@@ -49,12 +47,6 @@ def _importance_table(mask: Mask, space: SearchSpace) -> wandb.Table:
                 kept = operation in mask.kept[name][number]
                 table.add_data(name, number, edge.source, edge.target, operation, kept, scores.get(operation))
     return table
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI, bbox_inches="tight")
-    return path
 
 
 def _wandb(loggers: Sequence[Logger]) -> list[WandbLogger]:

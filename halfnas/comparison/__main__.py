@@ -63,19 +63,14 @@ class Comparison:
         }
 
     def run(self) -> None:
-        """All parts that are asked for."""
-        if "prunings" in self.cfg.parts:
-            self.prunings()
-        if "estimates" in self.cfg.parts:
-            self.estimates()
-        if "ratings" in self.cfg.parts:
-            self.ratings()
-        if "survivors" in self.cfg.parts:
-            self.survivors()
+        """Run all parts that are asked for, in the order of PARTS."""
+        for part in PARTS:
+            if part in self.cfg.parts:
+                getattr(self, part)()
         self.console.print(f"Tables and figures: {self.folder}", soft_wrap=True, markup=False)
 
     def prunings(self) -> None:
-        """Cost and reliability of every pruner on `space`."""
+        """Measure cost and reliability of every pruner on `space`."""
         space, runs = self._space(), {}
         memory = {}
         for name, pruner in track(self.pruners.items(), "prunings", console=self.console):
@@ -101,7 +96,7 @@ class Comparison:
         figures.save(figures.reliability(rows), self.folder / "reliability.png")
 
     def estimates(self) -> None:
-        """How far first-order importance stands in for exact removal."""
+        """Measure how far first-order importance stands in for exact removal."""
         space = self._space()
         rows: list[dict[str, Any]] = []
         for name, pruner in track(self.pruners.items(), "estimates", console=self.console):
@@ -122,7 +117,7 @@ class Comparison:
         self._publish("estimates", f"Scores by taylor against exact, all of {space.name}, one round", rows)
 
     def ratings(self) -> None:
-        """Every ranking function on architectures of NAS-Bench-201, against their accuracy."""
+        """Rate architectures of NAS-Bench-201 with every ranking function, against their accuracy."""
         settings = self.cfg.ratings
         accuracies = self._accuracies()
         rng = np.random.default_rng(settings.seed)
@@ -161,7 +156,7 @@ class Comparison:
         figures.save(figures.correlations(rows), self.folder / "ratings.png")
 
     def survivors(self) -> None:
-        """What every pruner leaves of NAS-Bench-201."""
+        """Measure what every pruner leaves of NAS-Bench-201."""
         accuracies = self._accuracies()
         shape = {"num_classes": self.dataset.num_classes, "in_channels": self.dataset.in_channels}
         space = NASBench201Space(16, 15, **shape)
@@ -211,7 +206,7 @@ class Comparison:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="compare")
 def main(cfg: DictConfig) -> None:
-    """Compare."""
+    """Compare pruners and ranking functions as the settings say."""
     if cfg.num_threads is not None:
         torch.set_num_threads(cfg.num_threads)
     Comparison(cfg, Path(HydraConfig.get().runtime.output_dir)).run()

@@ -3,7 +3,6 @@
 Source: Dong & Yang, "NAS-Bench-201", ICLR 2020: all 15,625 architectures of the space, trained on three datasets.
 """
 
-import csv
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.stats import kendalltau, rankdata, skew, spearmanr
 
@@ -44,23 +44,23 @@ class Accuracies:
         path = Path(path)
         if not path.is_file():
             raise ValueError(f"`accuracies`: {path} is no file; it must be a table of NAS-Bench-201 with `arch_str`")
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        if not rows or not {"arch_str", column} <= set(rows[0]):
-            raise ValueError(
-                f"{path}: expected columns arch_str and {column}, found {', '.join(rows[0] if rows else [])}"
-            )
-        return cls(tuple(row["arch_str"] for row in rows), np.array([float(row[column]) for row in rows]) / 100)
+        try:
+            table = pd.read_csv(path)
+        except pd.errors.EmptyDataError:
+            table = pd.DataFrame()
+        if table.empty or not {"arch_str", column} <= set(table):
+            raise ValueError(f"{path}: expected columns arch_str and {column}, found {', '.join(table)}")
+        return cls(tuple(table["arch_str"]), table[column].to_numpy(float) / 100)
 
     def left_by(self, mask: Mask) -> np.ndarray:
-        """Indices of the architectures that a mask leaves."""
+        """List the indices of the architectures that a mask leaves."""
         index = {name: i for i, name in enumerate(self.architectures)}
         (edges,) = mask.kept.values()
         return np.array([index[ARCHITECTURE.format(*names)] for names in product(*edges)])
 
 
 class Rating(NamedTuple):
-    """sign * r(N), and what it took.
+    """The rating of an architecture, sign * r(N), and the seconds that it took.
 
     A value that is not finite, as of a network that carries no signal, counts as the lowest there is.
     """
@@ -76,7 +76,7 @@ def rate(
     samples: Mapping[str, Sample],
     seed: int,
 ) -> dict[str, Rating]:
-    """An architecture with random weights, by every ranking function on its own sample."""
+    """Rate an architecture with random weights by every ranking function, each on its own sample."""
     network = DiscreteNetwork(space, from_architecture_string(architecture))
     initialize(network, torch.Generator().manual_seed(seed))
     network.train().requires_grad_(False)
@@ -91,7 +91,7 @@ def rate(
 
 @dataclass(frozen=True)
 class Correlation:
-    """With its 95% bootstrap interval over architectures."""
+    """A rank correlation with its 95% bootstrap interval over architectures."""
 
     value: float
     low: float
@@ -99,7 +99,7 @@ class Correlation:
 
 
 def correlations(ratings: Floats, accuracies: Floats, seed: int) -> tuple[Correlation, Correlation]:
-    """Kendall's tau-b and Spearman's rho."""
+    """Correlate ratings with accuracies, [A] both: Kendall's tau-b and Spearman's rho, of 1000 bootstraps each."""
     rng = np.random.default_rng(seed)
     ranks = rankdata(ratings)  # -inf stays the lowest
     draws = rng.integers(len(ranks), size=(NUM_BOOTSTRAPS, len(ranks)))
@@ -114,7 +114,11 @@ def correlations(ratings: Floats, accuracies: Floats, seed: int) -> tuple[Correl
 
 
 def survival(accuracies: Accuracies, left: np.ndarray) -> dict[str, float]:
-    """What is left of the space: its accuracies, and how much of the best and the worst architectures."""
+    """Say what is left of the space: its accuracies, and how much of the best and the worst architectures.
+
+    Args:
+        left: indices of the architectures that are left.
+    """
     values, remaining = accuracies.values, accuracies.values[left]
     order = np.argsort(values)
     best = set(order[-round(BEST * len(values)) :].tolist())
@@ -134,7 +138,7 @@ def survival(accuracies: Accuracies, left: np.ndarray) -> dict[str, float]:
 
 
 def mean_survival(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean over masks, and the spread of the mean accuracy over them."""
+    """Average over masks, with the spread of the mean accuracy over them."""
     means = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
     values = [each["mean"] for each in found]
     return {"masks": len(found), **means, "std of mean": float(np.std(values, ddof=1)) if len(found) > 1 else 0.0}

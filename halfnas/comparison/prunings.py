@@ -15,8 +15,8 @@ from halfnas.pruning.importance import IMPORTANCES
 from halfnas.pruning.importance_pruner import ImportancePruner
 from halfnas.pruning.pruner import Pruner
 from halfnas.pruning.ranking import Batch, split
-from halfnas.pruning.reliability import agreement
 from halfnas.spaces import Mask, SearchSpace
+from halfnas.spaces.agreement import agreement
 
 MIB = 2**20
 
@@ -26,15 +26,17 @@ class Pruning:
     """One run of a pruner.
 
     Attributes:
-        seconds: of its steps; loading images is not in it.
-        figures: what the pruner says of itself, such as `agreement`.
+        pruner, seed: the name of the pruner and the seed that it was given.
+        mask: the candidates that it kept.
+        seconds: the time of its steps; loading images is not in it.
+        metrics: what the pruner says of itself, such as `agreement`.
     """
 
     pruner: str
     seed: int
     mask: Mask
     seconds: float
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
 def run(
@@ -55,7 +57,11 @@ def run(
 def scoring_memory(
     pruner: Pruner, space: SearchSpace, scoring_space: SearchSpace, dataset: ImageDataset
 ) -> float | None:
-    """Peak of live tensors in MiB while all candidates are scored, the first and largest round; None without scores."""
+    """Measure the peak of live tensors in MiB while all candidates are scored, in the first round, the largest.
+
+    Returns:
+        None for a pruner without scores.
+    """
     pruner.begin(space, scoring_space, ratio=0.5, seed=0)
     if not isinstance(pruner, ImportancePruner):
         return None
@@ -69,7 +75,7 @@ class Estimate:
 
     Attributes:
         rho: Spearman's rho of the scores of all candidates.
-        seconds: by importance.
+        seconds: importance -> the time of its round.
     """
 
     rho: float
@@ -79,7 +85,7 @@ class Estimate:
 def estimate(
     pruner: Pruner, space: SearchSpace, scoring_space: SearchSpace, dataset: ImageDataset, *, seed: int
 ) -> Estimate | None:
-    """How far first-order importance stands in for exact removal; None for a pruner that has not both.
+    """Measure how far first-order importance stands in for exact removal; None for a pruner that has not both.
 
     Raises:
         Unusable: scores are not finite, or all the same.
@@ -97,7 +103,7 @@ def estimate(
 
 
 def within_edges(first: Mask, second: Mask, candidates: Candidates) -> float:
-    """Mean over the edges of Spearman's rho between the scores that two masks give the candidates of an edge."""
+    """Average over the edges Spearman's rho between the scores that two masks give the candidates of an edge."""
     a, b = _scores(first, candidates), _scores(second, candidates)
     edges = [candidates.edges == e for e in np.unique(candidates.edges)]
     found = [spearmanr(a[e], b[e]).statistic for e in edges if np.ptp(a[e]) > 0 and np.ptp(b[e]) > 0]
@@ -107,19 +113,19 @@ def within_edges(first: Mask, second: Mask, candidates: Candidates) -> float:
 def summarize(
     prunings: Mapping[str, Sequence[Pruning]], memory: Mapping[str, float | None], space: SearchSpace
 ) -> list[dict[str, str | float | None]]:
-    """A row a pruner: cost, reliability as reported, and as it is between seeds."""
+    """Make a row a pruner: its cost, its reliability as reported, and as it is between seeds."""
     candidates = Candidates(space)
     rows: list[dict[str, str | float | None]] = []
     for name, runs in prunings.items():
         pairs = list(combinations(runs, 2))
-        reported = [r.figures["agreement"] for r in runs if "agreement" in r.figures]
+        reported = [r.metrics["agreement"] for r in runs if "agreement" in r.metrics]
         measured = [_agree(a.mask, b.mask, candidates) for a, b in pairs]
         scored = all(run.mask.importance is not None for run in runs)
         rows.append(
             {
                 "pruner": name,
                 "seeds": len(runs),
-                "repeats": float(np.mean([run.figures.get("repeats", 0.0) for run in runs])),
+                "repeats": float(np.mean([run.metrics.get("repeats", 0.0) for run in runs])),
                 "seconds": float(np.median([run.seconds for run in runs])),
                 "peak MiB": memory[name],
                 "agreement reported": float(np.mean(reported)) if reported else None,
@@ -137,7 +143,7 @@ def summarize(
 
 
 def agreements(prunings: Mapping[str, Sequence[Pruning]], space: SearchSpace) -> Floats:
-    """Mean agreement of the masks of two pruners over pairs of different seeds, [P, P]."""
+    """Average the agreement of the masks of two pruners over pairs of different seeds, [P, P]."""
     candidates = Candidates(space)
     matrix = np.full((len(prunings), len(prunings)), np.nan)
     for (i, a), (j, b) in product(enumerate(prunings.values()), repeat=2):
@@ -147,7 +153,7 @@ def agreements(prunings: Mapping[str, Sequence[Pruning]], space: SearchSpace) ->
 
 
 def _agree(first: Mask, second: Mask, candidates: Candidates) -> float:
-    return agreement(candidates.flags(first.kept), candidates.flags(second.kept))
+    return float(agreement(candidates.flags(first.kept), candidates.flags(second.kept)))
 
 
 def _scores(mask: Mask, candidates: Candidates) -> Floats:

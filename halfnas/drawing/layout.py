@@ -10,14 +10,13 @@ from itertools import accumulate, combinations, pairwise
 
 import networkx as nx
 from matplotlib.path import Path
-from matplotlib.textpath import TextPath
 
-from halfnas.spaces import CellKind, Genotype, SearchSpace
+from halfnas.drawing.kit import LABEL, text_width
+from halfnas.spaces import CellKind, Edge, Genotype, SearchSpace
 
 #: what stands in a column of a drawn cell: ("state", index), ("gene", number, column), ("concat", column) or OUTPUT
 Item = tuple[str | int, ...]
 OUTPUT: Item = ("output",)
-FONT_SIZE = 8.0  # points, of a label; a state has one more
 STATE_HEIGHT, LABEL_HEIGHT = 0.36, 0.2
 LANE = 0.06  # an arrow that passes a column
 CLEARANCE = 0.12  # between things above each other
@@ -36,14 +35,14 @@ class CellLayout:
     arrows to the output share one lane.
 
     Attributes:
-        name: of the kind of cell.
+        name: the name of the kind of cell.
         arrows: (operation, source, target) of every gene, in order.
         outputs: the states that are concatenated.
         routes: the items that each arrow visits: the genes in their order, then one an output.
         text: what the boxes say: those of states, of the output and of one item of each gene.
         sizes: item -> width and height; a lane without a box is 0 wide.
         x, y: item -> its centre.
-        size: width and height of it all.
+        size: the width and the height of it all.
     """
 
     def __init__(self, genotype: Genotype, space: SearchSpace, name: str) -> None:
@@ -58,7 +57,7 @@ class CellLayout:
             self._column |= {("state", state): 2 * number for state in sorted(generation)}
         self._column[OUTPUT] = max(self._column.values()) + 2
         self.text = {("state", state): state_name(state, kind) for state in states(kind)} | {OUTPUT: "$c_{k}$"}
-        width = 0.14 + max(text_width(text, FONT_SIZE + 1) for text in self.text.values())
+        width = 0.14 + max(text_width(text, LABEL + 1) for text in self.text.values())
         self.sizes = dict.fromkeys(self._column, (width, STATE_HEIGHT))
         self.routes = self._route()
         self._links = list(dict.fromkeys(link for route in self.routes for link in pairwise(route)))
@@ -82,7 +81,7 @@ class CellLayout:
             passed: list[Item] = [("gene", number, column) for column in range(start + 1, end)]
             self._add(passed)
             self.text["gene", number, chosen] = operation
-            self.sizes["gene", number, chosen] = (text_width(operation, FONT_SIZE) + 0.14, LABEL_HEIGHT)
+            self.sizes["gene", number, chosen] = (text_width(operation, LABEL) + 0.14, LABEL_HEIGHT)
             routes[number] = [("state", source), *passed, ("state", target)]
         concatenation: list[list[Item]] = []
         for state in self.outputs:
@@ -175,7 +174,7 @@ class CellLayout:
                     self._ports[at, other] = self.y[at] + (number - (len(linked) - 1) / 2) * step
 
     def path(self, route: Sequence[Item]) -> Path:
-        """The line of an arrow: level through columns, S-shaped between them."""
+        """Draw the line of an arrow: level through columns, S-shaped between them."""
         column = self._column[route[0]]
         points = [(self._left[column] + self._widths[column], self._ports[route[0], route[1]])]
         codes = [Path.MOVETO]
@@ -191,31 +190,28 @@ class CellLayout:
 
 
 def arrows(genotype: Genotype, name: str, kind: CellKind) -> list[tuple[str, int, int]]:
-    """(operation, source, target) of every gene, in order."""
+    """List (operation, source, target) of every gene, in order."""
     targets = (node for node in kind.nodes for _ in range(kind.genes_into(node)))
     return [(operation, source, node) for (operation, source), node in zip(genotype.cells[name], targets, strict=True)]
 
 
 def states(kind: CellKind) -> tuple[int, ...]:
-    """The inputs and the nodes, in order."""
+    """List the inputs and the nodes of a cell, in order."""
     return (*range(kind.num_inputs), *kind.nodes)
 
 
 def state_name(state: int, kind: CellKind) -> str:
-    """c_{k-2} and c_{k-1} for two inputs, then 0, 1, ... for the nodes."""
+    """Name a state: c_{k-2} and c_{k-1} for two inputs, then 0, 1, ... for the nodes."""
     return f"$c_{{k-{kind.num_inputs - state}}}$" if state < kind.num_inputs else str(state - kind.num_inputs)
 
 
-def text_width(text: str, size: float) -> float:
-    """Width in inches of a line of text, with its formulas, in the font of the figures; `size` in points."""
-    if not text.strip():
-        return 0.0  # matplotlib has no outline of nothing
-    corners = TextPath((0, 0), text, size=size).vertices  # its own extents are slow, and hardly less
-    return float(corners[:, 0].max()) / 72
+def edge_name(edge: Edge, kind: CellKind) -> str:
+    """Name an edge by the states that it connects, such as "c_{k-2} -> 0", with the arrow as a formula."""
+    return f"{state_name(edge.source, kind)} $\\to$ {state_name(edge.target, kind)}"
 
 
 def _spread(wanted: Sequence[float], apart: Sequence[float]) -> list[float]:
-    """The positions nearest to `wanted` (least squares) that are `apart` or more: pool adjacent violators."""
+    """Find the positions nearest to `wanted` (least squares) that are `apart` or more: pool adjacent violators."""
     offsets = list(accumulate(apart, initial=0.0))
     blocks: list[tuple[float, int]] = []  # sum and number of positions that move as one
     for want, offset in zip(wanted, offsets, strict=True):

@@ -29,7 +29,7 @@ def print_summary(path: Path, metrics: Mapping[str, float], console: Console | N
 
 
 def stage_table(metrics: Mapping[str, float]) -> Table:
-    """One row a stage that ran."""
+    """Make a row of each stage that ran: its result, the memory of a step in MiB, its time in seconds."""
     table = Table(title="halfnas")
     cuda = any(f"{stage}/peak_allocated_mib" in metrics for stage in STAGES)
     for column in ("stage", "result", "step memory", *(["peak CUDA"] if cuda else []), "time"):
@@ -59,7 +59,7 @@ def _result(stage: str, metrics: Mapping[str, float]) -> str:
 
 
 def describe_mask(mask: Mask) -> str:
-    """How often each operation is kept, over all edges of all cells."""
+    """Say how often each operation is kept, over all edges of all cells."""
     kept = Counter(name for edges in mask.kept.values() for edge in edges for name in edge)
     edges = sum(len(edges) for edges in mask.kept.values())
     listed = ", ".join(f"{name} {count}" for name, count in kept.most_common())
@@ -67,7 +67,7 @@ def describe_mask(mask: Mask) -> str:
 
 
 def describe_genotype(genotype: Genotype) -> str:
-    """The cells in a line each: operation(source state)."""
+    """Write the cells in a line each, as operation(source state)."""
     lines = [
         ("Cell: " if kind == "cell" else f"Cell {kind}: ") + "  ".join(f"{name}({source})" for name, source in genes)
         for kind, genes in genotype.cells.items()

@@ -1,5 +1,5 @@
-"""Figures of genotypes, masks and mixing weights; tables and pages of finished runs."""
+"""Reads finished runs: tables, figures, one page, and what they say of claims; `load` gives them to a notebook."""
 
-from halfnas.drawing.drawing import draw_genotype, draw_mask, draw_strengths, genotype_to_dot
+from halfnas.reporting.frame import load
 
-__all__ = ["draw_genotype", "draw_mask", "draw_strengths", "genotype_to_dot"]
+__all__ = ["load"]

@@ -16,7 +16,11 @@ WIDTH = 160  # where there is no terminal that says otherwise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Report; returns the exit code, 2 where there is nothing to compare."""
+    """Read runs and report on them.
+
+    Returns:
+        The exit code: 2 where there is nothing to compare, or what was asked for is a mistake.
+    """
     args = _parser().parse_args(arguments)
     try:
         return _report(args)
@@ -27,20 +31,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(args: argparse.Namespace) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     wanted = _settings(args.baseline)
-    study = read_study(args.paths, wanted)
-    out = report_folder(args.paths, args.out)
+    files = [path for path in args.paths if args.claims and path.endswith((".yaml", ".yml"))]
+    paths = [path for path in args.paths if path not in files]
+    if len(files) > 1 or not paths:
+        raise ValueError("--claims takes one FILE.yaml at most, and a PATH with runs")
+    study = read_study(paths, wanted)
+    out = report_folder(paths, args.out)
     if args.claims:
-        from halfnas.reporting.claims import check_claims, claims_listing, claims_table
+        from halfnas.reporting.claims import read_claims
+        from halfnas.reporting.judging import check_claims, claims_listing, claims_table
 
+        claimed = read_claims(*files)
         if not study.groups:
             return _complain(f"no run is done. {study.counts()}")
-        claims = check_claims(study.groups)
+        claims = check_claims(study.groups, claimed)
         table = claims_table(claims)
         shown = claims_listing(claims)
         made = table.write_csv(out / "claims.csv")
         write_text(out / "claims.md", table.markdown())
     else:
-        made = write_report(study, out, command(args.paths, out, wanted))
+        made = write_report(study, out, command(paths, out, wanted))
         shown = terminal_table(study, narrow=console.width < ROOMY).rich()
     if study.groups:
         console.print(shown)
@@ -65,7 +75,10 @@ def _parser() -> argparse.ArgumentParser:
         "--baseline", action="append", default=[], metavar="KEY=VALUE",
         help="a setting of the group that others are compared with, such as pruner=none; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--claims", action="store_true", help="only check the paper's claims against these runs")
+    parser.add_argument(
+        "--claims", action="store_true",
+        help="only check the paper's claims against these runs, and those of a FILE.yaml among the PATHs",
+    )  # fmt: skip
     parser.add_argument("--wandb", action="store_true", help="log the report to Weights & Biases too")
     return parser
 

@@ -3,21 +3,22 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import sub
 
 from halfnas.reporting.runs import CHOICES, Run, Setting
-from halfnas.reporting.statistics import Summary, paired_difference, summarize
+from halfnas.reporting.statistics import Summary, paired, summarize
 
 #: Columns that come first where they differ.
 FIRST = (*CHOICES, "ratio", "stage")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Done runs with equal settings.
 
     Attributes:
-        settings: those that tell it from the other groups, in the order of the columns.
-        runs: by seed.
+        settings: the settings that tell it from the other groups, in the order of the columns.
+        runs: its runs, sorted by seed.
     """
 
     settings: Mapping[str, Setting]
@@ -25,31 +26,32 @@ class Group:
 
     @cached_property
     def name(self) -> str:
-        """Such as "nngp, ratio 0.5"."""
+        """What its settings say, such as "nngp, ratio 0.5"."""
         parts = [str(value) if key in CHOICES else f"{key} {value}" for key, value in self.settings.items()]
         return ", ".join(parts) or "all runs"
 
     @property
     def all_settings(self) -> Mapping[str, Setting]:
-        """All settings, those that every group shares too."""
+        """All settings of its runs, those that every group shares too."""
         return self.runs[0].settings
 
     def values(self, metric: str) -> dict[int, float]:
-        """Seed -> value, of the runs that have it."""
+        """Look up a metric: seed -> value, of the runs that have it; -1 stands for a run without a seed."""
         return {_seed(run): run.metrics[metric] for run in self.runs if metric in run.metrics}
 
     def summary(self, metric: str) -> Summary | None:
-        """Over seeds; None where no run has it."""
+        """Summarize a metric over seeds; None where no run has it."""
         values = self.values(metric)
         return summarize(list(values.values())) if values else None
 
     def difference(self, baseline: "Group", metric: str) -> Summary | None:
-        """Of this group minus the baseline, over the seeds that both have; None where there is none."""
-        return paired_difference(self.values(metric), baseline.values(metric))
+        """Summarize this group minus the baseline, over the seeds that both have; None where there is none."""
+        values = paired(sub, self.values(metric), baseline.values(metric))
+        return summarize(values) if values else None
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """The done runs, grouped, in the order of their settings."""
+    """Group the done runs by their settings, in the order of those that tell groups apart."""
     members: dict[frozenset[tuple[str, Setting]], list[Run]] = {}
     for run in runs:
         if run.done:
@@ -63,7 +65,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 
 def telling_apart(settings: Sequence[Mapping[str, Setting]]) -> list[str]:
-    """The keys of FIRST that differ, and no more others than it takes to tell all of these apart.
+    """Choose settings: those of FIRST that differ, and no more others than it takes to tell all of these apart.
 
     So a choice stands for the settings that come with it.
     """
@@ -81,7 +83,7 @@ def telling_apart(settings: Sequence[Mapping[str, Setting]]) -> list[str]:
 
 
 def find_baseline(groups: Sequence[Group], wanted: Mapping[str, str] | None = None) -> Group:
-    """The group that others are compared with: as wanted, or else the largest space with all of its channels.
+    """Find the group that others are compared with: as wanted, or else the largest space with all of its channels.
 
     Raises:
         ValueError: there is no group, or none or more than one is as wanted.
@@ -94,13 +96,14 @@ def find_baseline(groups: Sequence[Group], wanted: Mapping[str, str] | None = No
         ]
         listed = " ".join(f"{key}={value}" for key, value in wanted.items())
         if len(found) != 1:
-            raise ValueError(f"baseline {listed}: {len(found)} groups are like that, of: {_names(groups)}")
+            names = "; ".join(group.name for group in groups)
+            raise ValueError(f"baseline {listed}: {len(found)} groups are like that, of: {names}")
         return found[0]
     return min(groups, key=_distance_from_whole)
 
 
 def _distance_from_whole(group: Group) -> tuple[float, float, bool, bool]:
-    """Largest ratio first, then the fewest partial channels, nothing pruned, a random mask."""
+    """Sort by the largest ratio, then the fewest partial channels, nothing pruned, a random mask."""
     settings = group.all_settings
     ratio, channels = settings.get("ratio"), settings.get("searcher.partial_channels")
     return (
@@ -112,7 +115,7 @@ def _distance_from_whole(group: Group) -> tuple[float, float, bool, bool]:
 
 
 def _is(setting: Setting, text: str) -> bool:
-    """Whether a setting is what somebody has typed: 1 is 1.0, null is None."""
+    """Say whether a setting is what somebody has typed: 1 is 1.0, null is None."""
     if setting is None or isinstance(setting, bool):
         return text.lower() in ({None: ("null", "none"), True: ("true",), False: ("false",)}[setting])
     if isinstance(setting, str):
@@ -129,10 +132,6 @@ def _seed(run: Run) -> int:
 
 def _differs(settings: Sequence[Mapping[str, Setting]], key: str) -> bool:
     return len({each.get(key) for each in settings}) > 1
-
-
-def _names(groups: Sequence[Group]) -> str:
-    return "; ".join(group.name for group in groups)
 
 
 def _sortable(value: Setting) -> tuple[bool, float, str]:

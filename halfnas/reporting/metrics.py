@@ -13,11 +13,11 @@ PERCENT = "%"
 
 @dataclass(frozen=True)
 class Metric:
-    """A key of metrics.json.
+    """A key of metrics.json, and how its values are shown.
 
     Attributes:
-        unit: of what is shown; fractions are shown as percent.
-        label: title and unit.
+        title: what it is called.
+        unit: the unit of what is shown; fractions are shown as percent.
     """
 
     key: str
@@ -26,45 +26,38 @@ class Metric:
 
     @property
     def label(self) -> str:
-        """Such as "test accuracy (%)"."""
+        """The title and the unit, such as "test accuracy (%)"."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
     @property
     def scale(self) -> float:
-        """What is shown over what is stored."""
+        """The factor between what is stored and what is shown."""
         return 100.0 if self.unit == PERCENT else 1.0
 
     def text(self, value: float) -> str:
-        """A single value."""
+        """Write a single value."""
         return self._numbers([value])[0]
 
     def spread(self, summary: Summary) -> str:
-        """Mean and standard deviation: "98.52 ± 0.30"."""
+        """Write mean and standard deviation, such as "98.52 ± 0.30"."""
         if summary.std is None:
             return self.text(summary.mean)
         mean, std = self._numbers([summary.mean, summary.std])
         return f"{mean} ± {std}"
 
-    def interval(self, summary: Summary) -> str:
-        """Such as "[97.77, 99.27]"; empty of a single value."""
-        if summary.low is None or summary.high is None:
-            return ""
-        low, high = self._numbers([summary.low, summary.high], like=summary.mean)
-        return f"[{low}, {high}]"
-
     def change(self, summary: Summary) -> str:
-        """A mean difference with its sign."""
-        return self._numbers([summary.mean], sign="+", like=_largest(summary))[0]
+        """Write a mean difference with its sign."""
+        return self._numbers([summary.mean], "+", _largest(summary))[0]
 
-    def change_interval(self, summary: Summary) -> str:
-        """The interval of a difference; empty of a single one."""
+    def interval(self, summary: Summary, sign: str = "") -> str:
+        """Write an interval, such as "[97.77, 99.27]", that of a difference with sign="+"; empty of a single value."""
         if summary.low is None or summary.high is None:
             return ""
-        low, high = self._numbers([summary.low, summary.high], sign="+", like=_largest(summary))
+        low, high = self._numbers([summary.low, summary.high], sign, _largest(summary) if sign else summary.mean)
         return f"[{low}, {high}]"
 
     def _numbers(self, values: Sequence[float], sign: str = "", like: float | None = None) -> list[str]:
-        """Three significant digits of the first (or of `like`), and as many decimals in the others."""
+        """Write three significant digits of the first (or of `like`), and as many decimals in the others."""
         decimals = 2 if self.unit == PERCENT else _decimals(values[0] if like is None else like)
         return [format(self.scale * value, f"{sign},.{decimals}f") for value in values]
 
@@ -90,33 +83,33 @@ INTERVAL = f"{CONFIDENCE:.0%} interval of the mean (Student's t over seeds)"
 
 
 def metrics_of(runs: Sequence[Run]) -> list[Metric]:
-    """Those that any of the runs has."""
+    """List the metrics that any of the runs has, in the order of METRICS."""
     return [metric for metric in METRICS if any(metric.key in run.metrics for run in runs)]
 
 
 def accuracy_of(groups: Sequence[Group]) -> Metric | None:
-    """The most final accuracy that there is: of the test set, else held out, else of the supernet."""
+    """Choose the most final accuracy that there is: of the test set, else held out, else of the supernet."""
     return next((metric for metric in ACCURACIES if any(group.values(metric.key) for group in groups)), None)
 
 
 def memory_of(groups: Sequence[Group]) -> Metric | None:
-    """CUDA's peak, unless more groups have what a step keeps, which any device measures."""
+    """Choose CUDA's peak, unless more groups have what a step keeps, which any device measures; None without either."""
     covered = {metric: sum(bool(group.values(metric.key)) for group in groups) for metric in MEMORIES}
     most = max(covered, key=covered.__getitem__)
     return most if covered[most] else None
 
 
 def ranked(groups: Sequence[Group]) -> list[Group]:
-    """By mean accuracy, the best first; those without any come last."""
+    """Sort groups by mean accuracy, the best first; those without any come last."""
     metric = accuracy_of(groups)
-    if metric is None:
-        return list(groups)
+    found = {group: group.summary(metric.key) if metric else None for group in groups}
+    return sorted(groups, key=lambda group: s.mean if (s := found[group]) else -math.inf, reverse=True)
 
-    def quality(group: Group) -> float:
-        summary = group.summary(metric.key)
-        return -math.inf if summary is None else summary.mean
 
-    return sorted(groups, key=quality, reverse=True)
+def most_accurate(groups: Sequence[Group], count: int) -> list[Group]:
+    """Choose so many groups by mean accuracy, in the order in which they are given."""
+    best = set(ranked(groups)[:count])
+    return [group for group in groups if group in best]
 
 
 def _decimals(value: float) -> int:

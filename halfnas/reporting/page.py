@@ -1,58 +1,27 @@
 """The page of a report: one file that needs no other."""
 
-import base64
-import io
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
-from matplotlib.figure import Figure
 
 import halfnas
 from halfnas.reporting.figures import Drawing
 from halfnas.reporting.study import Study
 from halfnas.reporting.tables import Sheet
 
-DPI = 150
-WIDE = 9.0  # inches, from which on a figure is not shrunk to the width of a phone
 LIBRARIES = ("torch", "lightning", "numpy", "scipy", "matplotlib")
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure and its PNG file."""
-
-    drawing: Drawing
-    content: bytes
-
-    @property
-    def address(self) -> str:
-        """The picture itself, as an address."""
-        return f"data:image/png;base64,{base64.b64encode(self.content).decode('ascii')}"
-
-    @property
-    def wide(self) -> bool:
-        """Whether it needs more than a phone's width."""
-        return bool(self.drawing.figure.get_figwidth() > WIDE)
-
-
-def png(figure: Figure) -> bytes:
-    """A figure as a PNG file."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, bbox_inches="tight")
-    return file.getvalue()
-
-
 def html_page(
-    study: Study, sheets: Mapping[str, Sheet], pictures: Sequence[Picture], problems: Sequence[str], command: str
+    study: Study, sheets: Mapping[str, Sheet], drawings: Sequence[Drawing], problems: Sequence[str], command: str
 ) -> str:
-    """The page.
+    """Fill in the page of a report, as HTML that needs no other file.
 
     Args:
         sheets: anchor -> table.
@@ -63,9 +32,9 @@ def html_page(
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["code"] = _code
-    sections: dict[str, list[Picture]] = {}
-    for picture in pictures:
-        sections.setdefault(picture.drawing.section, []).append(picture)
+    sections: dict[str, list[Drawing]] = {}
+    for drawing in drawings:
+        sections.setdefault(drawing.section, []).append(drawing)
     return environment.get_template("report.html.j2").render(
         study=study,
         done=len(study.runs) - len(study.not_done),
@@ -83,5 +52,5 @@ def html_page(
 
 
 def _code(text: str) -> Markup:
-    """Escaped, with `this` as code."""
+    """Escape a text, and set `this` as code."""
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 # escaped just before

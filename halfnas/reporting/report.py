@@ -5,18 +5,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from halfnas.reporting import tables
 from halfnas.reporting.figures import Drawing, draw_all
-from halfnas.reporting.page import Picture, html_page, png
+from halfnas.reporting.page import html_page
 from halfnas.reporting.study import Study, read_study
-from halfnas.reporting.tables import (
-    Sheet,
-    differences_sheet,
-    not_done_sheet,
-    results_sheet,
-    results_table,
-    runs_sheet,
-    runs_table,
-)  # fmt: skip
 from halfnas.runs.files import write_text
 
 
@@ -39,25 +31,25 @@ def make_report(
 def write_report(study: Study, out: Path, command: str) -> Path:
     """Write report.html, report.md, results.csv, runs.csv and figures/*.png; returns the page."""
     drawings, problems = draw_all(study)
-    pictures = [Picture(drawing, png(drawing.figure)) for drawing in drawings]
+    pictures = {drawing.file: drawing.png for drawing in drawings}
     _forget_figures(out)
     (out / "figures").mkdir(parents=True, exist_ok=True)
-    for picture in pictures:
-        (out / "figures" / picture.drawing.file).write_bytes(picture.content)
-    results_table(study).write_csv(out / "results.csv")
-    runs_table(study).write_csv(out / "runs.csv")
+    for name, content in pictures.items():
+        (out / "figures" / name).write_bytes(content)
+    tables.results_table(study).write_csv(out / "results.csv")
+    tables.runs_table(study).write_csv(out / "runs.csv")
     sheets = _sheets(study, out)
     write_text(out / "report.md", _markdown(study, sheets, drawings, problems, command))
-    return write_text(out / "report.html", html_page(study, sheets, pictures, problems, command))
+    return write_text(out / "report.html", html_page(study, sheets, drawings, problems, command))
 
 
 def report_folder(paths: Sequence[str | Path], out: str | Path | None) -> Path:
-    """Where a report goes."""
+    """Choose where a report goes: where it is asked for, or else `report` in the first folder."""
     return Path(paths[0]) / "report" if out is None else Path(out)
 
 
 def command(paths: Sequence[str | Path], out: Path, baseline: Mapping[str, str] | None) -> str:
-    """The command that makes this report."""
+    """Spell out the command that makes this report."""
     elsewhere = [] if out == report_folder(paths, None) else ["--out", str(out)]
     wanted = [word for key, value in (baseline or {}).items() for word in ("--baseline", f"{key}={value}")]
     return shlex.join(["python", "-m", "halfnas.reporting", *map(str, paths), *elsewhere, *wanted])
@@ -70,18 +62,18 @@ def _forget_figures(out: Path) -> None:
             (out / "figures" / f"{name}.png").unlink(missing_ok=True)
 
 
-def _sheets(study: Study, out: Path) -> dict[str, Sheet]:
+def _sheets(study: Study, out: Path) -> dict[str, tables.Sheet]:
     sheets = {
-        "not-done": not_done_sheet(study, out),
-        "results": results_sheet(study) if study.groups else None,
-        "differences": differences_sheet(study),
-        "runs": runs_sheet(study, out),
+        "not-done": tables.not_done_sheet(study, out),
+        "results": tables.results_sheet(study) if study.groups else None,
+        "differences": tables.differences_sheet(study),
+        "runs": tables.runs_sheet(study, out),
     }
     return {name: sheet for name, sheet in sheets.items() if sheet is not None}
 
 
 def _markdown(
-    study: Study, sheets: Mapping[str, Sheet], drawings: Sequence[Drawing], problems: Sequence[str], command: str
+    study: Study, sheets: Mapping[str, tables.Sheet], drawings: Sequence[Drawing], problems: Sequence[str], command: str
 ) -> str:
     done = len(study.runs) - len(study.not_done)
     parts = [f"# halfnas report\n\n{done} of {len(study.runs)} runs are done. Made by `{command}`.\n"]

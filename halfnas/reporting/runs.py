@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,14 @@ IGNORED = (
 
 @dataclass(frozen=True)
 class Run:
-    """One job.
+    """One job, as its folder tells of it.
 
     Attributes:
-        path: its folder.
+        path: the folder.
         state: "done", "failed", "running", NO_STATUS where a folder has no readable status.json, NOT_STARTED for a job
             of a sweep without a folder, or REPEATED for one that was done again elsewhere.
         error: why it failed.
-        seed: of the run; None where it has no configuration.
+        seed: the seed of the run; None where it has no configuration.
         settings: "pruner", ... -> the choice; "searcher.epochs", ... -> the value; none of those in IGNORED.
         metrics: metrics.json, and `total/seconds` of all stages.
     """
@@ -54,7 +54,7 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether it counts."""
+        """Whether it counts in results."""
         return self.state == "done"
 
     @cached_property
@@ -64,19 +64,19 @@ class Run:
 
     @cached_property
     def mask(self) -> Mask | None:
-        """The mask it searched, if any."""
+        """The mask that it searched, if any."""
         path = self.path / "mask.json"
         return Mask.load(path) if path.is_file() else None
 
     @cached_property
     def genotype(self) -> Genotype | None:
-        """The cell it found or evaluated, if any."""
+        """The cell that it found or evaluated, if any."""
         path = self.path / "genotype.json"
         return Genotype.load(path) if path.is_file() else None
 
 
 def load_runs(paths: Iterable[str | Path]) -> list[Run]:
-    """All runs in and under some folders, each once, in the order of their paths.
+    """Read all runs in and under some folders, each once, in the order of their paths.
 
     Of runs with equal settings and seed the last one counts; the others are marked as REPEATED.
 
@@ -102,7 +102,7 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
 
 
 def read_run(folder: Path) -> Run:
-    """One run; what cannot be read is left out, and `error` says so."""
+    """Read one run; what cannot be read is left out, and `error` says so."""
     state, error = NO_STATUS, None
     metrics: dict[str, float] = {}
     config: dict[str, Any] = {}
@@ -128,7 +128,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _walk(path: Path) -> Iterator[tuple[Path, bool]]:
-    """Every folder of a run, and every other one with the list of a sweep's jobs; and whether it is a run's."""
+    """Find every folder of a run, and every other one with the list of a sweep's jobs; say whether it is a run's."""
     for folder, names, files in os.walk(path):
         if ".hydra" in names or "status.json" in files:
             names.clear()  # nothing of a run holds another
@@ -140,7 +140,7 @@ def _walk(path: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def _jobs(sweep: Path) -> set[Path]:
-    """Folders of the jobs that a sweep has planned, some of which may not have started."""
+    """List the folders of the jobs that a sweep has planned, some of which may not have started."""
     try:
         return {sweep.parent / name for name in read_json(sweep).get("jobs", [])}
     except ValueError as problem:
@@ -155,11 +155,11 @@ def _mark_repeated(runs: Sequence[Run]) -> list[Run]:
             key = (run.seed, frozenset(run.settings.items()))
             if key not in latest or _finished(run) >= _finished(latest[key]):
                 latest[key] = run
-    kept = {id(run) for run in latest.values()}
+    counting = {run.path for run in latest.values()}
     return [
-        run
-        if not run.done or id(run) in kept
-        else Run(run.path, REPEATED, "done again elsewhere, later", run.seed, run.settings, run.metrics)
+        replace(run, state=REPEATED, error="done again elsewhere, later")
+        if run.done and run.path not in counting
+        else run
         for run in runs
     ]
 
@@ -173,14 +173,10 @@ def _settings(config: Mapping[str, Any], hydra: Mapping[str, Any]) -> dict[str, 
         return {}
     noted = dict(_flatten(hydra, ""))
     flat = dict(_flatten(config, ""))
-    settings: dict[str, Setting] = {
-        group: noted.get(f"hydra.runtime.choices.{group}") or flat.get(f"{group}.name")
-        for group in CHOICES
-        if group in config
-    }
-    settings |= {
-        key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{name}.") for name in IGNORED)
-    }
+    named = {group: noted.get(f"hydra.runtime.choices.{group}") or flat.get(f"{group}.name") for group in CHOICES}
+    ignored = tuple(f"{name}." for name in IGNORED)
+    settings = {group: name for group, name in named.items() if group in config}
+    settings |= {key: value for key, value in flat.items() if not f"{key}.".startswith(ignored)}
     if settings.get("pruner") == "none":
         settings["ratio"] = 1.0  # whatever was asked for
     return settings
@@ -199,7 +195,7 @@ def _is_number(value: Any) -> bool:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A file of settings; empty where there is none.
+    """Read a file of settings; empty where there is none.
 
     Raises:
         ValueError: it cannot be read; the message names it.

@@ -1,6 +1,6 @@
 """Means over seeds and how sure they are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +11,13 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Summary:
-    """Of a sample.
+    """What a sample of values says.
 
     Attributes:
-        n: values.
-        mean: of them.
-        std: with n - 1; None of a single value.
-        low, high: the 95% interval of the mean by Student's t; None of a single value.
+        n: the number of values.
+        mean: their mean.
+        std: their standard deviation, with n - 1; None of a single value.
+        low, high: the ends of the 95% interval of the mean by Student's t; None of a single value.
     """
 
     n: int
@@ -26,9 +26,19 @@ class Summary:
     low: float | None
     high: float | None
 
+    @property
+    def half_width(self) -> float:
+        """Half of the width of the interval; 0 of a single value."""
+        return 0.0 if self.high is None else self.high - self.mean
+
+    def scaled(self, factor: float) -> "Summary":
+        """Give the same summary in another unit, all values times `factor`."""
+        std, low, high = (None if each is None else factor * each for each in (self.std, self.low, self.high))
+        return Summary(self.n, factor * self.mean, std, low, high)
+
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Mean, spread and interval.
+    """Compute mean, spread and interval of some values.
 
     Raises:
         ValueError: there is no value.
@@ -39,17 +49,15 @@ def summarize(values: Sequence[float]) -> Summary:
     if n == 1:
         return Summary(1, mean, None, None, None)
     std = float(np.std(values, ddof=1))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / n**0.5
+    half = students_half_width(std, n)
     return Summary(n, mean, std, mean - half, mean + half)
 
 
-def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -> Summary | None:
-    """First - second over the seeds that both have, which takes out what a seed does to both."""
-    seeds = sorted(first.keys() & second.keys())
-    return summarize([first[seed] - second[seed] for seed in seeds]) if seeds else None
+def students_half_width(std: float, n: int) -> float:
+    """Compute half the width of the 95% interval of a mean of n values by Student's t: t s / sqrt(n)."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / n**0.5
 
 
-def paired_ratio(first: Mapping[int, float], second: Mapping[int, float]) -> Summary | None:
-    """First / second over the seeds that both have, and where the second is not 0; None where there is none."""
-    seeds = sorted(seed for seed in first.keys() & second.keys() if second[seed] != 0)
-    return summarize([first[seed] / second[seed] for seed in seeds]) if seeds else None
+def paired(of: Callable[[float, float], float], first: Mapping[int, float], second: Mapping[int, float]) -> list[float]:
+    """Compare two sides seed by seed, over the seeds that both have, which takes out what a seed does to both."""
+    return [of(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]

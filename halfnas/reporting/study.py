@@ -21,41 +21,42 @@ SAYINGS = {
 
 @dataclass(frozen=True)
 class Study:
-    """Runs, grouped.
+    """Runs, their groups, and what each group is compared with.
 
     Attributes:
         root: the folder that holds them all.
+        runs: all runs, whatever became of them.
+        groups: the done runs, by their settings.
         baselines: for each group the one that it is compared with, of the same data set; None where there is none.
     """
 
     root: Path
     runs: Sequence[Run]
     groups: Sequence[Group]
-    baselines: Sequence[Group | None]
+    baselines: Mapping[Group, Group | None]
 
     @property
     def not_done(self) -> list[Run]:
-        """Those that do not count: failed, unfinished, not started, repeated."""
+        """The runs that do not count: failed, unfinished, not started, repeated."""
         return [run for run in self.runs if not run.done]
 
     def comparisons(self) -> list[tuple[Group, Group]]:
-        """(group, its baseline), without the baselines themselves."""
-        pairs = zip(self.groups, self.baselines, strict=True)
-        return [(group, base) for group, base in pairs if base is not None and base is not group]
+        """Pair each group with its baseline, without the baselines themselves."""
+        return [(group, base) for group, base in self.baselines.items() if base is not None and base is not group]
 
     def path(self, run: Run) -> str:
-        """A run's folder, as short as can be."""
+        """Name a run's folder, as short as can be."""
         return run.path.name if run.path == self.root else os.path.relpath(run.path, self.root)
 
     def counts(self) -> str:
-        """Such as "2 of 31 runs failed, 1 unfinished"; empty where all are done."""
+        """Say what became of the runs that do not count, such as "Of 31 runs: 2 failed"; empty where all are done."""
         states = Counter(run.state for run in self.not_done)
         parts = [f"{count} {SAYINGS.get(state, state)}" for state, count in states.most_common()]
         return f"Of {len(self.runs)} runs: {', '.join(parts)}" if parts else ""
 
 
 def read_study(paths: Iterable[str | Path], wanted: Mapping[str, str] | None = None) -> Study:
-    """Read the runs of some folders.
+    """Read the runs of some folders, group them and find what each group is compared with.
 
     Args:
         wanted: settings of the baseline; without them each data set has the one that `find_baseline` takes of those
@@ -68,20 +69,18 @@ def read_study(paths: Iterable[str | Path], wanted: Mapping[str, str] | None = N
     groups = group_runs(runs)
     if wanted and not groups:
         raise ValueError("no run is done: there is no baseline to find")
-    baselines: list[Group | None] = []
-    for group in groups:
-        dataset = group.all_settings.get("dataset")
-        alike = [other for other in groups if other.all_settings.get("dataset") == dataset]
+    baselines: dict[Group, Group | None] = {}
+    for alike in by_dataset(groups).values():
         measured = accuracy_of(alike)
         complete = [other for other in alike if measured is not None and other.values(measured.key)]
         base = find_baseline(groups, wanted) if wanted else find_baseline(complete or alike)
-        baselines.append(base if any(base is other for other in alike) else None)
+        baselines |= dict.fromkeys(alike, base if base in alike else None)
     root = Path(os.path.commonpath([run.path if len(runs) == 1 else run.path.parent for run in runs]))
     return Study(root, runs, groups, baselines)
 
 
 def by_dataset(groups: Sequence[Group]) -> dict[str, list[Group]]:
-    """Data set -> its groups: accuracies of different ones are not compared."""
+    """Sort groups by their data set, since accuracies of different ones are not compared."""
     parts: dict[str, list[Group]] = {}
     for group in groups:
         parts.setdefault(str(group.all_settings.get("dataset")), []).append(group)

@@ -1,12 +1,11 @@
 """Tables that go to the screen, to a CSV file and to Markdown."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from rich.markup import escape
 from rich.table import Table as RichTable
 
@@ -17,7 +16,7 @@ Cell = str | float | int | None
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under columns.
+    """Rows under named columns, for the screen and for files.
 
     Attributes:
         formats: how numbers of a column are shown, such as ".2f"; the CSV file has all digits.
@@ -29,25 +28,22 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
-        """In the order in which they first appear."""
+        """The columns in the order in which they first appear in a row."""
         return list(dict.fromkeys(column for row in self.rows for column in row))
 
     def write_csv(self, path: Path) -> Path:
-        """All digits; empty where there is no value."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        return write_text(path, text.getvalue())
+        """Write all digits to a CSV file, nothing where there is no value; returns its path."""
+        frame = pd.DataFrame(self.rows, columns=self.columns, dtype=object)
+        return write_text(path, frame.to_csv(index=False, lineterminator="\n"))
 
     def markdown(self) -> str:
-        """A heading and a table."""
+        """Give the table as Markdown, under a heading."""
         cells = [[_plain(cell) for cell in line] for line in [self.columns, *self._cells()]]
         lines = [cells[0], ["---"] * len(self.columns), *cells[1:]]
         return f"### {_plain(self.title)}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
     def rich(self) -> RichTable:
-        """For the terminal."""
+        """Give the table for the terminal, the first column on the left and the others on the right."""
         table = RichTable(title=escape(self.title))
         for number, column in enumerate(self.columns):
             table.add_column(escape(column), justify="left" if number == 0 else "right")
@@ -65,5 +61,5 @@ class Table:
 
 
 def _plain(text: str) -> str:
-    """Without what ends a cell, or is taken for HTML."""
+    """Give a text without what ends a cell, or is taken for HTML."""
     return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())

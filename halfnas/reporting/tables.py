@@ -1,11 +1,14 @@
 """The tables of a report: results, differences, every run, and the runs that are not done."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from halfnas.reporting.frame import frame_of
 from halfnas.reporting.groups import Group, telling_apart
 from halfnas.reporting.metrics import (
     ACCURACIES,
@@ -19,7 +22,6 @@ from halfnas.reporting.metrics import (
     metrics_of,
 )
 from halfnas.reporting.runs import Run, Setting
-from halfnas.reporting.statistics import Summary
 from halfnas.reporting.study import Study
 from halfnas.reporting.table import Cell, Table
 
@@ -40,7 +42,7 @@ class Entry:
 
     Attributes:
         detail: what is said in small print beside the text.
-        value: by which rows are sorted; None sorts last.
+        value: the value that rows are sorted by; None sorts last.
         link: a relative address.
     """
 
@@ -48,6 +50,14 @@ class Entry:
     detail: str = ""
     value: float | str | None = None
     link: str | None = None
+
+
+class Column(NamedTuple):
+    """A column of a sheet: its heading, the metric's key where it has one, and what stands in it for an item."""
+
+    heading: str
+    key: str
+    entry: Callable[[Any], Entry]
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,14 @@ class Sheet:
     columns: Mapping[str, str]
     rows: Sequence[Sequence[Entry]]
 
+    @classmethod
+    def of(cls, items: Iterable[Any], columns: Sequence[Column], title: str, caption: str) -> "Sheet":
+        """Make a row of every item."""
+        rows = [[column.entry(item) for column in columns] for item in items]
+        return cls(title, caption, {column.heading: column.key for column in columns}, rows)
+
     def table(self) -> Table:
-        """The same as text."""
+        """Give the same as text."""
         rows: list[dict[str, Cell]] = [
             {c: f"{e.text} {e.detail}".strip() for c, e in zip(self.columns, row, strict=True)} for row in self.rows
         ]
@@ -72,163 +88,146 @@ class Sheet:
 
 
 def results_sheet(study: Study) -> Sheet:
-    """A row a group: every metric's mean, spread and interval."""
-    settings = _setting_columns([group.settings for group in study.groups])
-    metrics = metrics_of([run for run in study.runs if run.done])
-    rows = [
-        [
-            *_settings(group.settings, settings),
-            Entry(str(len(group.runs)), value=len(group.runs)),
-            *(_result(group, metric) for metric in metrics),
-        ]
-        for group in study.groups
+    """Make a row a group: every metric's mean, spread and interval."""
+    columns = [
+        *_group_columns(study.groups),
+        Column("n", "", lambda group: Entry(str(len(group.runs)), value=len(group.runs))),
+        *(Column(metric.label, metric.key, partial(_result, metric)) for metric in _measured(study)),
     ]
     caption = f"Mean ± standard deviation over seeds, and below it the {INTERVAL}; n counts the runs that are done."
-    columns = {**dict.fromkeys(settings or ["group"], ""), "n": "", **{metric.label: metric.key for metric in metrics}}
-    return Sheet("Results", caption, columns, rows)
+    return Sheet.of(study.groups, columns, "Results", caption)
 
 
 def differences_sheet(study: Study) -> Sheet | None:
-    """A row a group: every metric less that of the baseline with the same seed; None where nothing is compared."""
-    pairs = study.comparisons()
-    metrics = [
-        metric
-        for metric in metrics_of([run for run in study.runs if run.done])
-        if any(group.difference(base, metric.key) for group, base in pairs)
-    ]
+    """Make a row a group: every metric less that of the baseline with the same seed; None where nothing is compared."""
+    bases = dict(study.comparisons())
+    metrics = [m for m in _measured(study) if any(group.difference(base, m.key) for group, base in bases.items())]
     if not metrics:
         return None
-    settings = _setting_columns([group.settings for group in study.groups])
-    names = list(dict.fromkeys(base.name for _, base in pairs))
-    several = len(names) > 1
-    rows = [
-        [
-            *_settings(group.settings, settings),
-            *([Entry(base.name, value=base.name)] if several else []),
-            *(_difference(group, base, metric) for metric in metrics),
-        ]
-        for group, base in pairs
-    ]
-    columns = dict.fromkeys(settings or ["group"], "") | ({"baseline": ""} if several else {})
-    title = "Differences from the baseline of each data set" if several else f"Differences from {names[0]}"
+    names = list(dict.fromkeys(base.name for base in bases.values()))
+    columns = _group_columns(study.groups)
+    title = f"Differences from {names[0]}"
+    if len(names) > 1:
+        columns.append(Column("baseline", "", lambda group: Entry(bases[group].name, value=bases[group].name)))
+        title = "Differences from the baseline of each data set"
+    for metric in metrics:
+        unit = "points" if metric.unit == PERCENT else metric.unit or "number"
+        columns.append(Column(f"{metric.title} ({unit})", metric.key, partial(_difference, metric, bases)))
     caption = (
         f"A run less the baseline's run with the same seed: mean over the n seeds that both have, and its {INTERVAL}. "
         "Of percent: percentage points."
     )
-    units = {f"{metric.title} ({'points' if metric.unit == PERCENT else metric.unit or 'number'})": metric.key
-             for metric in metrics}  # fmt: skip
-    return Sheet(title, caption, columns | units, rows)
+    return Sheet.of(bases, columns, title, caption)
 
 
 def runs_sheet(study: Study, out: Path) -> Sheet:
-    """A row a run, whatever became of it, with a link from the report's folder to its own."""
-    settings = telling_apart([run.settings for run in study.runs if run.settings])
+    """Make a row a run, whatever became of it, with a link from the report's folder to its own."""
     shown = {*(metric.key for metric in ACCURACIES), "total/seconds"}
     shown |= {metric.key for metric in [memory_of(study.groups)] if metric is not None}
-    metrics = [metric for metric in metrics_of(study.runs) if metric.key in shown]
-    rows = [
-        [
-            *_run(study, run, out),
-            *(_setting(run.settings.get(key)) for key in settings),
-            *(_value(run, metric) for metric in metrics),
-            Entry(run.error or "", value=run.error),
-        ]
-        for run in study.runs
+    columns = [
+        *_run_columns(study, out),
+        *_setting_columns(telling_apart([run.settings for run in study.runs if run.settings])),
+        *(Column(m.label, m.key, partial(_value, m)) for m in metrics_of(study.runs) if m.key in shown),
+        Column("error", "", _error),
     ]
-    columns = [*("run", "state", "seed"), *settings]
-    return Sheet(
-        "Every run",
-        f"Folders lie in {study.root}. The text of a failure is that of the run's status.json.",
-        {**dict.fromkeys(columns, ""), **{metric.label: metric.key for metric in metrics}, "error": ""},
-        rows,
-    )
+    caption = f"Folders lie in {study.root}. The text of a failure is that of the run's status.json."
+    return Sheet.of(study.runs, columns, "Every run", caption)
 
 
 def not_done_sheet(study: Study, out: Path) -> Sheet | None:
-    """The runs that do not count, and why; None where all are done."""
-    if not study.not_done:
-        return None
-    rows = [[*_run(study, run, out), Entry(run.error or "", value=run.error)] for run in study.not_done]
+    """Make a row of each run that does not count, and say why; None where all are done."""
+    columns = [*_run_columns(study, out), Column("error", "", _error)]
     caption = "They are in none of the means and figures."
-    return Sheet(study.counts(), caption, dict.fromkeys(("run", "state", "seed", "error"), ""), rows)
+    return Sheet.of(study.not_done, columns, study.counts(), caption) if study.not_done else None
 
 
 def terminal_table(study: Study, narrow: bool = False) -> Table:
-    """The numbers that matter most; where it is narrow, as many of them as 80 columns hold."""
-    accuracy, memory = accuracy_of(study.groups), memory_of(study.groups)
+    """Show the numbers that matter most; where it is narrow, as many of them as 80 columns hold."""
+    accuracy, memory, bases = accuracy_of(study.groups), memory_of(study.groups), dict(study.comparisons())
     rows: list[dict[str, Cell]] = []
-    for group, base in zip(study.groups, study.baselines, strict=True):
-        row: dict[str, Cell] = {"runs": f"{group.name}{' *' if group is base else ''}", "n": str(len(group.runs))}
+    for group in study.groups:
+        star = " *" if group in study.baselines.values() else ""
+        row: dict[str, Cell] = {"runs": f"{group.name}{star}", "n": str(len(group.runs))}
         if accuracy is not None:
-            result = _result(group, accuracy)
+            result = _result(accuracy, group)
             row |= {f"{SHORT[accuracy.key]} (%)": result.text}
             row |= {} if narrow else {"95% interval": result.detail or "-"}
         for metric in (memory, None if narrow else BY_KEY["total/seconds"]):
             if metric is not None and any(other.values(metric.key) for other in study.groups):
-                row[f"{SHORT[metric.key]} ({metric.unit})"] = _result(group, metric).text
+                row[f"{SHORT[metric.key]} ({metric.unit})"] = _result(metric, group).text
         if accuracy is not None and len(study.groups) > 1:
-            paired = base is not None and group is not base
-            found = _difference(group, base, accuracy) if base is not None and paired else Entry()
-            row["minus *"] = found.text
+            row["minus *"] = _difference(accuracy, bases, group).text
         rows.append(row)
     return Table("Mean ± standard deviation over seeds; * baseline", rows, {})
 
 
 def results_table(study: Study) -> Table:
-    """A row a group and metric, with all digits."""
+    """Make a row a group and metric, with all digits."""
     rows: list[dict[str, Cell]] = []
-    for group, base in zip(study.groups, study.baselines, strict=True):
+    bases = dict(study.comparisons())
+    for group, baseline in study.baselines.items():
         for metric in METRICS:
-            summary = group.summary(metric.key)
-            if summary is None:
+            if (summary := group.summary(metric.key)) is None:
                 continue
-            difference = None if base is None or base is group else group.difference(base, metric.key)
-            rows.append(
-                {
-                    "group": group.name, **group.settings, "metric": metric.key, **_digits(summary),
-                    "baseline": None if base is None else base.name,
-                    "common_seeds": None if difference is None else difference.n,
-                    **{f"difference_{name}": value for name, value in _digits(difference).items() if name != "n"},
-                }
-            )  # fmt: skip
+            row = {"group": group.name, **group.settings, "metric": metric.key, **asdict(summary)}
+            row |= {"baseline": None if baseline is None else baseline.name, "common_seeds": None}
+            row |= dict.fromkeys(f"difference_{name}" for name in ("mean", "std", "low", "high"))
+            if group in bases and (difference := group.difference(bases[group], metric.key)):
+                digits = asdict(difference)
+                row |= {"common_seeds": digits.pop("n"), **{f"difference_{name}": digits[name] for name in digits}}
+            rows.append(row)
     return Table("Results", rows, {})
 
 
 def runs_table(study: Study) -> Table:
-    """A row a run with all that its metrics.json says."""
+    """Make a row a run, with all that its metrics.json says and the settings that tell runs apart."""
     settings = telling_apart([run.settings for run in study.runs if run.settings])
     metrics = dict.fromkeys(key for run in study.runs for key in run.metrics)
-    rows: list[dict[str, Cell]] = [
-        {
-            "path": str(run.path), "state": run.state, "error": run.error, "seed": run.seed,
-            **{key: run.settings.get(key) for key in settings}, **{key: run.metrics.get(key) for key in metrics},
-        }
-        for run in study.runs
-    ]  # fmt: skip
-    return Table("Runs", rows, {})
+    columns = ["folder", "state", "error", "seed", *settings, *metrics]
+    frame = frame_of(study.runs)[columns].rename(columns={"folder": "path"})
+    return Table("Runs", frame.to_dict("records"), {})
 
 
-def _digits(summary: Summary | None) -> dict[str, float | None]:
-    names = ("n", "mean", "std", "low", "high")
-    return {name: None if summary is None else getattr(summary, name) for name in names}
+def _measured(study: Study) -> list[Metric]:
+    return metrics_of([run for run in study.runs if run.done])
 
 
-def _setting_columns(settings: Sequence[Mapping[str, Setting]]) -> list[str]:
-    return list(dict.fromkeys(key for each in settings for key in each))
+def _group_columns(groups: Sequence[Group]) -> list[Column]:
+    """Make a column of each setting that tells groups apart, or one that names the only group."""
+    keys = list(dict.fromkeys(key for group in groups for key in group.settings))
+    return _setting_columns(keys) or [Column("group", "", lambda _: Entry("all runs", value="all runs"))]
 
 
-def _settings(settings: Mapping[str, Setting], columns: Sequence[str]) -> list[Entry]:
-    return [_setting(settings.get(key)) for key in columns] or [Entry("all runs", value="all runs")]
+def _setting_columns(keys: Iterable[str]) -> list[Column]:
+    """Make a column of each setting, of groups or of runs."""
+
+    def entry(key: str, item: Group | Run) -> Entry:
+        return _setting(item.settings.get(key))
+
+    return [Column(key, "", partial(entry, key)) for key in keys]
+
+
+def _run_columns(study: Study, out: Path) -> list[Column]:
+    """Make columns of the folder of a run, with a link where there is one, its state and its seed."""
+
+    def folder(run: Run) -> Entry:
+        link = f"{quote(os.path.relpath(run.path, out.resolve()))}/" if run.path.is_dir() else None
+        return Entry(study.path(run), value=study.path(run), link=link)
+
+    return [
+        Column("run", "", folder),
+        Column("state", "", lambda run: Entry(run.state, value=run.state)),
+        Column("seed", "", lambda run: _setting(run.seed)),
+    ]
 
 
 def _setting(value: Setting) -> Entry:
     if value is None:
         return Entry()
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return Entry(str(value), value=float(value) if number else str(value))
+    return Entry(str(value), value=str(value) if isinstance(value, bool) else value)
 
 
-def _result(group: Group, metric: Metric) -> Entry:
+def _result(metric: Metric, group: Group) -> Entry:
     summary = group.summary(metric.key)
     if summary is None:
         return Entry()
@@ -236,22 +235,19 @@ def _result(group: Group, metric: Metric) -> Entry:
     return Entry(metric.spread(summary) + few, metric.interval(summary), summary.mean)
 
 
-def _difference(group: Group, base: Group, metric: Metric) -> Entry:
-    summary = group.difference(base, metric.key)
+def _difference(metric: Metric, bases: Mapping[Group, Group], group: Group) -> Entry:
+    summary = group.difference(bases[group], metric.key) if group in bases else None
     if summary is None:
         return Entry()
-    return Entry(metric.change(summary), f"{metric.change_interval(summary)} n={summary.n}".strip(), summary.mean)
+    return Entry(metric.change(summary), f"{metric.interval(summary, '+')} n={summary.n}".strip(), summary.mean)
 
 
-def _run(study: Study, run: Run, out: Path) -> list[Entry]:
-    path = study.path(run)
-    link = f"{quote(os.path.relpath(run.path, out.resolve()))}/" if run.path.is_dir() else None
-    seed = Entry() if run.seed is None else Entry(str(run.seed), value=run.seed)
-    return [Entry(path, value=path, link=link), Entry(run.state, value=run.state), seed]
-
-
-def _value(run: Run, metric: Metric) -> Entry:
+def _value(metric: Metric, run: Run) -> Entry:
     if metric.key not in run.metrics:
         return Entry()
     value = run.metrics[metric.key]
     return Entry(metric.text(value), value=value)
+
+
+def _error(run: Run) -> Entry:
+    return Entry(run.error or "", value=run.error)

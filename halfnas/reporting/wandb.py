@@ -1,10 +1,10 @@
 """The report of a sweep as one more W&B run of the sweep's group."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import wandb
 
 from halfnas.callbacks.loggers import finish, wandb_logger
@@ -58,24 +58,17 @@ def _log(run: wandb.Run, folder: Path) -> None:
 
 
 def _table(path: Path) -> wandb.Table:
-    """Numbers where a whole column has them, since a column has one type."""
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        columns: list[str | int] = [*next(reader, [])]
-        rows = list(reader)
-    typed = [_numbers([row[i] for row in rows]) for i in range(len(columns))]
-    return wandb.Table(columns=columns, data=[list(row) for row in zip(*typed, strict=True)])
-
-
-def _numbers(column: Sequence[str]) -> Sequence[str | float | None]:
+    """Read a CSV file, with numbers where a whole column has them, since a column has one type."""
     try:
-        return [float(value) if value else None for value in column]
-    except ValueError:
-        return column
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except pd.errors.EmptyDataError:
+        frame = pd.DataFrame()
+    rows = frame.astype(object).where(frame.notna(), None)
+    return wandb.Table(columns=list(rows.columns), data=rows.to_numpy().tolist())
 
 
 def _place(runs: Sequence[Run]) -> tuple[str, str | None, str | None]:
-    """Project, entity and group of the first run that was logged; what it took from elsewhere is left to W&B."""
+    """Find project, entity and group of the first run that was logged; what it took from elsewhere is left to W&B."""
     readable = [run for run in runs if run.settings]
     for run in readable:
         logger = read_yaml(run.path / ".hydra" / "config.yaml").get("logger") or {}
@@ -86,12 +79,12 @@ def _place(runs: Sequence[Run]) -> tuple[str, str | None, str | None]:
 
 
 def _plain(value: Any) -> str | None:
-    """None for what Hydra was to look up, such as "${oc.env:WANDB_ENTITY}"."""
+    """Give None for what Hydra was to look up, such as "${oc.env:WANDB_ENTITY}"."""
     return None if value is None or "${" in str(value) else str(value)
 
 
 def _group(run: Run) -> str | None:
-    """As halfnas/jobs/launch.py has it: the last two parts of the sweep's folder, or the experiment, or the dataset."""
+    """Name the group as halfnas/jobs/launch.py does: by the folder of the sweep, the experiment or the dataset."""
     hydra = read_yaml(run.path / ".hydra" / "hydra.yaml").get("hydra") or {}
     choices = hydra.get("runtime", {}).get("choices", {})
     if hydra.get("mode") == "MULTIRUN":

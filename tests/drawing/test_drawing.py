@@ -13,8 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from halfnas.drawing import drawing, layout
-from halfnas.drawing.drawing import draw_genotype, draw_mask, draw_strengths, genotype_to_dot
+from halfnas.drawing import cells, draw_genotype, draw_mask, draw_strengths, genotype_to_dot, grids, kit, layout, panels
 from halfnas.spaces import CellKind, Edge, Genotype, Mask, find_genotype, load_space, published_cells
 
 DARTS = load_space("darts")
@@ -157,10 +156,10 @@ def test_drawing_is_repeatable_and_leaves_no_global_state():
 
 def test_pyplot_is_not_needed(monkeypatch, other):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it now raises
-    importlib.reload(layout)
-    importlib.reload(drawing)
-    assert len(png(drawing.draw_genotype(find_genotype("snas"), DARTS))) > 10_000
-    assert len(png(drawing.draw_mask(Mask.random(other, 0.5, seed=0), other))) > 2_000
+    for module in (kit, layout, panels, cells, grids):
+        importlib.reload(module)
+    assert len(png(cells.draw_genotype(find_genotype("snas"), DARTS))) > 10_000
+    assert len(png(grids.draw_mask(Mask.random(other, 0.5, seed=0), other))) > 2_000
 
 
 def test_a_title_may_hold_any_characters(other, other_genotype):

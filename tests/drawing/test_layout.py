@@ -2,7 +2,7 @@ from itertools import combinations, pairwise
 
 import pytest
 
-from halfnas.drawing.layout import CLEARANCE, OUTPUT, CellLayout, arrows, state_name, states, text_width
+from halfnas.drawing.layout import CLEARANCE, OUTPUT, CellLayout, arrows, edge_name, state_name, states
 from halfnas.spaces import CellKind, Edge, Genotype, find_genotype, load_space, published_cells
 
 DARTS = load_space("darts")
@@ -159,11 +159,4 @@ def test_arrows_of_a_cell():
     assert arrows(genotype, "cell", kind) == [("conv", 1, 2), ("skip", 0, 2), ("skip", 2, 3), ("conv", 0, 3)]
     assert states(kind) == (0, 1, 2, 3)
     assert [state_name(state, kind) for state in states(kind)] == ["$c_{k-2}$", "$c_{k-1}$", "0", "1"]
-
-
-def test_text_width():
-    assert text_width("", 8.0) == text_width(" ", 8.0) == 0.0
-    assert text_width("sep_conv_3x3", 16.0) == pytest.approx(2 * text_width("sep_conv_3x3", 8.0), rel=1e-6)
-    # DejaVu Sans: a digit is 0.636 em wide, its black part a little less
-    assert text_width("0" * 72, 10.0) == pytest.approx(72 * 0.636 * 10 / 72, rel=0.01)
-    assert text_width("$c_{k}$", 8.0) < text_width("c_{k}", 8.0), "a formula is measured as it is set"
+    assert edge_name(Edge(1, 2, ()), kind) == r"$c_{k-1}$ $\to$ 0"

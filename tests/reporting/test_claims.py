@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from halfnas.reporting.claims import check_claims, claims_table
 from halfnas.reporting.groups import group_runs
+from halfnas.reporting.judging import check_claims, claims_table
 from halfnas.reporting.runs import Run
 
 PEAK, STEP = "search/peak_allocated_mib", "search/step_activations_mib"
@@ -47,7 +47,8 @@ def arm(searcher, pruner, ratio, values, **changed):
 
 def found(text, *arms):
     """The claims that have this in their text."""
-    named = [claim for claim in check_claims(group_runs([run for runs in arms for run in runs])) if text in claim.text]
+    answers = check_claims(group_runs([run for runs in arms for run in runs]))
+    named = [answer for answer in answers if text in answer.claim.text]
     assert named, text
     return named
 
@@ -61,7 +62,7 @@ def interval(values):
 
 def test_all_claims_have_an_answer_without_a_single_run():
     answers = check_claims([])
-    assert [claim.text for claim in answers] == [
+    assert [claim.claim.text for claim in answers] == [
         "81% less memory than DARTS",
         "halving alone halves memory",
         "memory is linear in the fraction kept",
@@ -73,7 +74,7 @@ def test_all_claims_have_an_answer_without_a_single_run():
     ]
     assert {claim.verdict for claim in answers} == {"not measured"}
     assert all(claim.why and claim.measured == "-" and claim.n == 0 for claim in answers)
-    assert {claim.source for claim in answers} == {"arXiv 2505.13586", "halfnas"}
+    assert {claim.claim.source for claim in answers} == {"arXiv 2505.13586", "halfnas"}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_memory_that_does_not_vary_is_certain():
     [claim] = found("81%", whole, half)
     assert (claim.low, claim.high) == pytest.approx((0.805, 0.805))
     assert claim.measured == "80.5% less [80.5, 80.5]"
-    assert claim.rule == "at least 80.5% less"
+    assert claim.claim.rule == "at least 80.5% less"
 
 
 def test_the_peak_counts_where_all_runs_have_it():
@@ -176,7 +177,7 @@ def test_halving(memory, verdict):
     [claim] = found("halving", whole, half)
     assert claim.verdict == verdict
     assert claim.number == pytest.approx(np.mean(memory) / 1000)
-    assert claim.rule == "0.450 to 0.550 of baseline"
+    assert claim.claim.rule == "0.450 to 0.550 of baseline"
     if verdict == "not enough seeds" and len(memory) > 1:
         assert claim.why == "more than 1000 would be needed if mean and spread stay"  # the mean is on the edge
 
@@ -235,7 +236,7 @@ def test_memory_that_scatters_about_a_line():
     [claim] = found("linear", *series(lambda r: [100 + 900 * r + error for error in noise[r]]))
     assert claim.verdict == "not enough seeds"
     assert claim.high == 1.0  # no share is larger, whatever t says
-    assert claim.rule == "at least 0.9900 R2"
+    assert claim.claim.rule == "at least 0.9900 R2"
 
 
 def test_memory_that_does_not_depend_on_the_ratio_is_no_line():
@@ -475,7 +476,7 @@ def test_the_sweep_of_the_paper_decides_every_claim_but_the_line():
             ]
         )
     )
-    verdicts = [(claim.text[:24], claim.verdict) for claim in rows]
+    verdicts = [(claim.claim.text[:24], claim.verdict) for claim in rows]
     assert verdicts == [
         ("81% less memory than DAR", "confirmed"),
         ("81% less memory than DAR", "confirmed"),
@@ -488,7 +489,7 @@ def test_the_sweep_of_the_paper_decides_every_claim_but_the_line():
         ("no accuracy loss against", "confirmed"),
         ("no accuracy loss against", "confirmed"),
     ]
-    assert all(claim.baseline and claim.metric for claim in rows if claim.unit.startswith("%"))
+    assert all(claim.baseline and claim.metric for claim in rows if claim.claim.unit.startswith("%"))
     table = claims_table(rows)
     assert len(table.rows) == 10
     assert "| confirmed | 85.0% less [" in table.markdown()
@@ -503,5 +504,5 @@ def test_the_sweep_of_the_paper_decides_every_claim_but_the_line():
     assert (line["compared"], line["measured"], line["seeds"]) == (None, "-", 0)
     assert line["why"] == "no series of 3 ratios that differs in nothing else"
     assert not any(
-        claim.why for claim in rows if "PC-DARTS" in claim.text
+        claim.why for claim in rows if "PC-DARTS" in claim.claim.text
     )  # it was asked for, it stands in for nothing

@@ -37,13 +37,13 @@ def test_three_digits(value, text):
 def test_a_single_value_has_no_interval():
     summary = summarize([2.5])
     assert SECONDS.spread(summary) == "2.50"
-    assert SECONDS.interval(summary) == SECONDS.change_interval(summary) == ""
+    assert SECONDS.interval(summary) == SECONDS.interval(summary, "+") == ""
 
 
 def test_changes_have_a_sign():
     assert ACCURACY.change(summarize([0.012])) == "+1.20"
     assert SECONDS.change(summarize([-3.0])) == "-3.00"
-    assert ACCURACY.change_interval(summarize([0.01, 0.01])) == "[+1.00, +1.00]"
+    assert ACCURACY.interval(summarize([0.01, 0.01]), "+") == "[+1.00, +1.00]"
 
 
 def test_the_most_final_accuracy():

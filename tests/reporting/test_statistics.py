@@ -1,6 +1,7 @@
 """Summaries against scipy's own intervals and closed forms."""
 
 import math
+from operator import sub, truediv
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from halfnas.reporting.statistics import Summary, paired_difference, paired_ratio, summarize
+from halfnas.reporting.statistics import Summary, paired, summarize
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12).filter(lambda values: np.std(values) > 1e-3))
@@ -42,30 +43,25 @@ def test_no_values():
         summarize([])
 
 
-def test_difference_over_the_seeds_that_both_have():
-    first, second = {0: 1.0, 1: 2.0, 2: 4.0, 7: 9.0}, {1: 1.5, 2: 3.0, 3: 100.0}
-    assert paired_difference(first, second) == summarize([0.5, 1.0])
-    assert paired_difference(second, first).mean == -0.75
-    assert paired_difference({0: 1.0}, {0: 0.5}) == Summary(1, 0.5, None, None, None)
+def test_scaled():
+    assert summarize([1.0, 3.0]).scaled(100) == summarize([100.0, 300.0])
+    assert Summary(1, 0.5, None, None, None).scaled(2) == Summary(1, 1.0, None, None, None)
+    assert summarize([2.0, 2.0]).half_width == summarize([2.0]).half_width == 0
+
+
+def test_pairs_are_of_the_seeds_that_both_have():
+    first, second = {0: 1.0, 1: 2.0, 2: 4.0, 7: 9.0}, {3: 100.0, 2: 3.0, 1: 1.5}
+    assert paired(sub, first, second) == [0.5, 1.0]
+    assert paired(sub, second, first) == [-0.5, -1.0]
+    assert paired(truediv, {0: 1.0, 1: 3.0, 5: 7.0}, {0: 2.0, 1: 4.0}) == [0.5, 0.75]
 
 
 def test_pairs_take_out_what_a_seed_does_to_both():
     first = {seed: 10.0 * seed + 1 for seed in range(5)}
     second = {seed: 10.0 * seed for seed in range(5)}
-    found = paired_difference(first, second)
+    found = summarize(paired(sub, first, second))
     assert (found.low, found.high) == (1.0, 1.0)
 
 
-def test_ratio_over_the_seeds_that_both_have():
-    assert paired_ratio({0: 1.0, 1: 3.0, 5: 7.0}, {0: 2.0, 1: 4.0}) == summarize([0.5, 0.75])
-
-
-def test_nothing_is_a_multiple_of_zero():
-    assert paired_ratio({0: 1.0, 1: 3.0}, {0: 0.0, 1: 4.0}) == summarize([0.75])
-    assert paired_ratio({0: 1.0}, {0: 0.0}) is None
-
-
-@pytest.mark.parametrize("paired", [paired_difference, paired_ratio])
-def test_no_seed_in_common(paired):
-    assert paired({0: 1.0}, {1: 1.0}) is None
-    assert paired({}, {0: 1.0}) is None
+def test_no_seed_in_common():
+    assert paired(sub, {0: 1.0}, {1: 1.0}) == paired(sub, {}, {0: 1.0}) == []

@@ -30,13 +30,13 @@ def test_runs_of_several_folders(tmp_path, write_run):
 
 def test_the_whole_space_is_the_baseline(sweep):
     study = read_study([sweep])
-    assert {base.name for base in study.baselines} == {"random, ratio 1.0"}
+    assert {base.name for base in study.baselines.values()} == {"random, ratio 1.0"}
     assert len(study.comparisons()) == 5
 
 
 def test_a_baseline_of_ones_own(sweep):
     study = read_study([sweep], {"pruner": "nngp", "ratio": "0.25"})
-    assert {base.name for base in study.baselines} == {"nngp, ratio 0.25"}
+    assert {base.name for base in study.baselines.values()} == {"nngp, ratio 0.25"}
     with pytest.raises(ValueError, match=r"baseline pruner=gone: 0 groups"):
         read_study([sweep], {"pruner": "gone"})
 
@@ -57,7 +57,8 @@ def test_data_sets_have_baselines_of_their_own(tmp_path, write_run):
 def test_a_baseline_has_results(tmp_path, write_run):
     write_run(tmp_path / "a", ratio=0.5, metrics={"evaluate/test_acc": 0.5})
     write_run(tmp_path / "b", ratio=1.0, stage="prune", metrics={"prune/seconds": 1.0})
-    assert read_study([tmp_path]).baselines[0].name == "ratio 0.5, stage search"
+    study = read_study([tmp_path])
+    assert study.baselines[study.groups[0]].name == "ratio 0.5, stage search"
 
 
 def test_no_baseline_without_a_done_run(tmp_path, write_run):

@@ -2,9 +2,10 @@
 
 from halfnas.reporting.figures.cells import cell_figures
 from halfnas.reporting.figures.curves import learning_curves
+from halfnas.reporting.figures.drawing import Drawing
 from halfnas.reporting.figures.mask_maps import mask_figures
 from halfnas.reporting.figures.ratio import against_ratio
-from halfnas.reporting.figures.style import Drawing, series_of
+from halfnas.reporting.figures.series import series_of
 from halfnas.reporting.figures.tradeoff import accuracy_against_memory
 from halfnas.reporting.metrics import ACCURACIES, BY_KEY, memory_of
 from halfnas.reporting.study import Study, by_dataset
@@ -13,7 +14,7 @@ __all__ = ["Drawing", "draw_all"]
 
 
 def draw_all(study: Study) -> tuple[list[Drawing], list[str]]:
-    """All figures that the runs have data for, in the order of the page, and notes on what could not be drawn."""
+    """Draw all figures that the runs have data for, in the order of the page, and note what could not be drawn."""
     groups = study.groups
     if not groups:
         return [], []

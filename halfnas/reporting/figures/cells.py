@@ -1,10 +1,11 @@
 """The cells that were found: those of the best run of each group."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from halfnas.drawing.drawing import draw_genotype
+from halfnas.drawing import draw_genotype
 from halfnas.drawing.summary import describe_genotype
-from halfnas.reporting.figures.style import Drawing, left_out
+from halfnas.reporting.figures.drawing import Drawing, left_out
 from halfnas.reporting.groups import Group
 from halfnas.reporting.metrics import accuracy_of, ranked
 from halfnas.reporting.runs import Run
@@ -14,7 +15,7 @@ MAX_GROUPS = 12  # each takes half a second
 
 
 def cell_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
-    """The cells of the best run of the most accurate groups, and what could not be drawn."""
+    """Draw the cells of the best run of the most accurate groups, and say what could not be drawn."""
     found, problems = [], []
     for group in groups:
         try:
@@ -34,14 +35,13 @@ def cell_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
         except ValueError as error:
             problems.append(f"{run.path}: {error}")
     if drawings and len(shown) < len(found):
-        last = drawings[-1]
         note = left_out(len(found) - len(shown), "groups' cells", "the most accurate groups are shown")
-        drawings[-1] = Drawing(last.name, last.section, last.title, last.figure, last.caption + note, last.text)
+        drawings[-1] = replace(drawings[-1], caption=drawings[-1].caption + note)
     return drawings, problems
 
 
 def best_run(group: Group) -> tuple[Run, str]:
-    """The most accurate run that has a cell, and a sentence that says so."""
+    """Find the most accurate run that has a cell, and say so in a sentence."""
     runs = [run for run in group.runs if run.genotype is not None]
     metric = accuracy_of([Group(group.settings, runs)])
     if metric is None:

@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from halfnas.drawing.layout import text_width
-from halfnas.reporting.figures.masks import Masked, Places, agreement, masked_groups
-from halfnas.reporting.figures.style import FONT, Drawing, left_out, new_axes, ratio_of, seeds, shorten, without_ratio
+from halfnas.drawing import kit
+from halfnas.reporting.figures.drawing import Drawing, left_out, seeds
+from halfnas.reporting.figures.masks import Masked, Places, agreement_of, masked_groups
+from halfnas.reporting.figures.series import ratio_of, without_ratio
 from halfnas.reporting.groups import Group
-from halfnas.reporting.metrics import ranked
+from halfnas.reporting.metrics import most_accurate
 
 SECTION = "Masks"
 MAX_GROUPS, MAX_NAMES, MAX_RATIOS = 12, 12, 6
@@ -20,7 +19,7 @@ COLUMNS = 4
 
 
 def mask_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
-    """Heat maps and agreement, a space after the other, and what could not be read."""
+    """Draw heat maps and agreement, a space after the other, and say what could not be read."""
     masked, problems = masked_groups(groups)
     drawings: list[Drawing] = []
     for space in dict.fromkeys(each.space for each in masked):
@@ -38,9 +37,9 @@ def mask_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
 
 
 def _most_accurate(masked: Sequence[Masked], count: int) -> list[Masked]:
-    """So many of them, in their order."""
-    best = ranked([each.group for each in masked])[:count]
-    return [each for each in masked if any(each.group is group for group in best)]
+    """Choose so many of them, in their order."""
+    best = most_accurate([each.group for each in masked], count)
+    return [each for each in masked if each.group in best]
 
 
 def _heat_map(shown: Sequence[Masked], places: Places, space: str, kind: str, note: str) -> Drawing:
@@ -50,31 +49,31 @@ def _heat_map(shown: Sequence[Masked], places: Places, space: str, kind: str, no
     size = 0.16 * len(operations) + 0.2, 0.13 * len(edges) + 0.38
     figure = Figure(figsize=(columns * size[0] + 0.6, rows * size[1] + 0.5), facecolor="white")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True, gridspec_kw={"wspace": 0.12}).flat
-    colours = colormaps["Blues"].with_extremes(bad="#E4E4E4")
+    colours = colormaps["Blues"].with_extremes(bad=kit.MIST)
     for axes, each in zip(panels, shown, strict=False):
         share = np.mean([places.flags(mask) for mask in each.masks.values()], axis=0)
         image = axes.imshow(places.grid(kind, share), cmap=colours, vmin=0, vmax=1, aspect="auto")
-        axes.set_title(_broken(each.group.name), fontsize=FONT - 2.5, pad=3)
+        axes.set_title(_broken(each.group.name), fontsize=kit.FONT - 2.5, pad=3)
     for axes in list(panels)[len(shown) :]:
         axes.axis("off")
     for number, axes in enumerate(figure.axes[: len(shown)]):
-        axes.tick_params(length=0, labelsize=FONT - 3)
+        axes.tick_params(length=0, labelsize=kit.FONT - 3)
         axes.spines[:].set_color("#B0B0B0")
         axes.set_yticks(range(len(edges)), edges)
         lowest = number + columns >= len(shown)
         axes.set_xticks(range(len(operations)), operations, rotation=90)
         axes.tick_params(labelbottom=lowest)
     bar = figure.colorbar(image, ax=figure.axes, shrink=min(1.0, 1.6 / (rows * size[1])), pad=0.02, aspect=16)
-    bar.ax.tick_params(labelsize=FONT - 3)
-    bar.set_label("share of seeds", fontsize=FONT - 2)
+    bar.ax.tick_params(labelsize=kit.FONT - 3)
+    bar.set_label("share of seeds", fontsize=kit.FONT - 2)
     counts = seeds([len(each.masks) for each in shown])
     caption = f"Share of the seeds that keep each candidate ({counts}): a row an edge, a column an operation.{note}"
-    name = kind if kind.endswith("cell") else f"{kind} cell"
-    return Drawing(f"masks_{space}_{kind}", SECTION, f"Kept candidates, {space}, {name}", figure, caption)
+    title = f"Kept candidates, {space}, {kit.cell_title(kind)}"
+    return Drawing(f"masks_{space}_{kind}", SECTION, title, figure, caption)
 
 
 def _agreements(pruned: Sequence[Masked], places: Places, space: str) -> Drawing | None:
-    """Between groups of one ratio, a matrix each; one row a group where no ratio has two groups."""
+    """Draw a matrix between the groups of each ratio, or one row a group where no ratio has two groups."""
     by_ratio: dict[float | None, list[Masked]] = {}
     for each in pruned:
         by_ratio.setdefault(ratio_of(each.group), []).append(each)
@@ -84,7 +83,7 @@ def _agreements(pruned: Sequence[Masked], places: Places, space: str) -> Drawing
         "on the diagonal. "
     )
     if max(map(len, by_ratio.values())) == 1:
-        found = {each.group.name: agreement(each, each, places) for each in pruned}
+        found = {each.group.name: agreement_of(each, each, places) for each in pruned}
         values = {name: value for name, value in found.items() if value is not None}
         if not values:
             return None
@@ -108,9 +107,9 @@ def _agreements(pruned: Sequence[Masked], places: Places, space: str) -> Drawing
 
 def _matrices(by_ratio: Mapping[float | None, Sequence[Masked]], places: Places) -> tuple[Figure, dict[float, float]]:
     names = {
-        ratio: [shorten(without_ratio(each.group).name, 24) for each in members] for ratio, members in by_ratio.items()
+        ratio: [kit.shorten(without_ratio(each.group), 24) for each in members] for ratio, members in by_ratio.items()
     }
-    longest = max(text_width(name, FONT - 2) for each in names.values() for name in each)
+    longest = max(kit.text_width(name, kit.FONT - 2) for each in names.values() for name in each)
     most = max(map(len, by_ratio.values()))
     columns = min(len(by_ratio), 1 if most > 6 else 2 if most > 3 else 3)
     rows = -(-len(by_ratio) // columns)
@@ -121,42 +120,30 @@ def _matrices(by_ratio: Mapping[float | None, Sequence[Masked]], places: Places)
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=beside / side, hspace=below / side)
     chances: dict[float, float] = {}
     for axes, (ratio, members) in zip(panels, by_ratio.items(), strict=False):
-        found = [[agreement(a, b, places) for b in members] for a in members]
+        found = [[agreement_of(a, b, places) for b in members] for a in members]
         expected = [value[1] for row in found for value in row if value is not None]
         if expected:
             chances[ratio or 0.0] = float(np.mean(expected))
         matrix = np.array([[np.nan if value is None else value[0] for value in row] for row in found])
-        _matrix(axes, matrix, names[ratio], chances.get(ratio or 0.0, 0.0))
+        kit.matrix(axes, matrix, names[ratio], chances.get(ratio or 0.0, 0.0))
         label = "" if ratio is None else f"ratio {ratio:g}, chance {chances.get(ratio, float('nan')):.2f}"
-        axes.set_title(label if expected else f"ratio {ratio:g}", fontsize=FONT - 0.5)
+        axes.set_title(label if expected else f"ratio {ratio:g}", fontsize=kit.FONT - 0.5)
     for axes in panels[len(by_ratio) :]:
         axes.axis("off")
     return figure, chances
 
 
-def _matrix(axes: Axes, matrix: NDArray[np.float64], names: Sequence[str], chance: float) -> None:
-    axes.imshow(matrix, cmap=colormaps["cividis"].with_extremes(bad="#E4E4E4"), vmin=min(chance, 0.99), vmax=1)
-    ticks = range(len(names))
-    axes.set_xticks(ticks, names, rotation=40, ha="right", rotation_mode="anchor", fontsize=FONT - 2)
-    axes.set_yticks(ticks, names, fontsize=FONT - 2)
-    axes.tick_params(length=0)
-    for (i, j), value in np.ndenumerate(matrix):
-        if np.isfinite(value):
-            dark = value < (1 + chance) / 2
-            axes.text(j, i, f"{value:.2f}", ha="center", va="center", size=FONT - 2, color="white" if dark else "black")
-
-
 def _agreement_rows(values: Mapping[str, tuple[float, float, int]]) -> Figure:
-    figure, axes = new_axes(0.9 + 0.3 * len(values))
+    figure, axes = kit.new_axes(0.9 + 0.3 * len(values))
     for row, (value, chance, _) in enumerate(values.values()):
-        axes.plot([chance], [row], "|", color="#8C8C8C", ms=14, mew=3)
-        axes.plot([value], [row], "o", color="#0072B2", ms=6)
-    axes.set_yticks(range(len(values)), [shorten(name) for name in values], fontsize=FONT - 1)
+        axes.plot([chance], [row], "|", color=kit.GREY, ms=14, mew=3)
+        axes.plot([value], [row], "o", color=kit.BLUE, ms=6)
+    axes.set_yticks(range(len(values)), [kit.shorten(name) for name in values], fontsize=kit.FONT - 1)
     axes.set(ylim=(len(values) - 0.5, -0.5), xlim=(0, 1.02))
     axes.set_xlabel("agreement of masks of different seeds")
     return figure
 
 
 def _broken(name: str) -> str:
-    """A title of a narrow panel: a setting a line."""
-    return "\n".join(shorten(part, 30) for part in name.split(", "))
+    """Break a title for a narrow panel: a setting a line."""
+    return "\n".join(kit.shorten(part, 30) for part in name.split(", "))

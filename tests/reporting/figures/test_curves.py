@@ -3,7 +3,7 @@
 import pytest
 
 from halfnas.reporting.figures.curves import curve, learning_curves
-from halfnas.reporting.figures.style import series_of
+from halfnas.reporting.figures.series import series_of
 from halfnas.reporting.study import read_study
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from halfnas.reporting.figures.mask_maps import mask_figures
-from halfnas.reporting.figures.masks import Masked, Places, agreement
+from halfnas.reporting.figures.masks import Masked, Places, agreement_of
 from halfnas.reporting.study import read_study
 from halfnas.spaces import Mask, load_space
 
@@ -28,7 +28,7 @@ def test_agreement_within_a_group_is_between_seeds():
     group = masked(0, 1, 2)
     places = Places("darts", list(group.masks.values()))
     a, b, c = (np.array(decisions(mask)) for mask in group.masks.values())
-    found = agreement(group, group, places)
+    found = agreement_of(group, group, places)
     assert found[0] == pytest.approx(np.mean([(a == b).mean(), (a == c).mean(), (b == c).mean()]))
     assert found[1:] == (pytest.approx(0.5), 3)  # 4 of 8: 1/4 + 1/4
 
@@ -39,19 +39,19 @@ def test_agreement_of_two_groups_is_between_different_seeds():
     flags = {seed: np.array(decisions(Mask.random(SPACE, 0.5, seed))) for seed in range(3)}
     pairs = [(0, 1), (0, 2), (1, 2)]
     expected = np.mean([(flags[s] == flags[t]).mean() for s, t in pairs])
-    assert agreement(first, second, places)[0] == pytest.approx(expected)
+    assert agreement_of(first, second, places)[0] == pytest.approx(expected)
 
 
 def test_chance_follows_from_what_edges_keep():
     group = masked(0, 1, ratio=0.25)
-    assert agreement(group, group, Places("darts", list(group.masks.values())))[1] == pytest.approx(1 / 16 + 9 / 16)
+    assert agreement_of(group, group, Places("darts", list(group.masks.values())))[1] == pytest.approx(1 / 16 + 9 / 16)
 
 
 def test_one_seed():
     group = masked(0)
     places = Places("darts", list(group.masks.values()))
-    assert agreement(group, group, places) is None
-    assert agreement(group, masked(0), places)[0] == 1.0
+    assert agreement_of(group, group, places) is None
+    assert agreement_of(group, masked(0), places)[0] == 1.0
 
 
 def test_a_space_that_no_file_describes():

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 
 from halfnas.reporting.figures.ratio import MAX_ROWS, against_ratio
-from halfnas.reporting.figures.style import series_of
+from halfnas.reporting.figures.series import series_of
 from halfnas.reporting.metrics import BY_KEY
 from halfnas.reporting.study import read_study
 

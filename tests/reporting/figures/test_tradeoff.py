@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halfnas.reporting.figures.style import series_of
+from halfnas.reporting.figures.series import series_of
 from halfnas.reporting.figures.tradeoff import accuracy_against_memory, pareto_front
 from halfnas.reporting.study import read_study
 

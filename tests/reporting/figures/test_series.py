@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from halfnas.reporting.figures.style import COLOURS, MAX_SERIES, left_out, limits, ratios, seeds, series_of, shorten
+from halfnas.reporting.figures.drawing import left_out, seeds
+from halfnas.reporting.figures.series import COLOURS, MAX_SERIES, limits, ratios, series_of
 from halfnas.reporting.groups import group_runs
 from halfnas.reporting.runs import Run
 from halfnas.reporting.statistics import Summary, summarize
@@ -26,12 +27,6 @@ def test_too_many_lines_leave_the_least_accurate_grey():
     assert [each.name for each in found if each.number is None] == ["00", "01", "02"]
     drawn = [each for each in found if each.number is not None]
     assert len({(each.colour, each.line) for each in drawn}) == MAX_SERIES
-
-
-def test_names_that_fit():
-    assert shorten("nngp\n x") == "nngp x"
-    assert shorten("${a}") == r"\${a}"
-    assert shorten("a" * 60, 10) == "aaaaaaaaa…"
 
 
 def test_limits_show_the_values():

@@ -1,0 +1,103 @@
+"""Groups as lines with a colour each, and the axes that they are drawn on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.lines import Line2D
+
+from halfnas.drawing import kit
+from halfnas.reporting.groups import Group
+from halfnas.reporting.metrics import Metric, ranked
+from halfnas.reporting.statistics import Summary
+
+COLOURS = (kit.BLUE, kit.VERMILION, kit.GREEN, kit.PURPLE, kit.ORANGE, kit.SKY, kit.BLACK)
+MARKERS = "osD^vPX*<>"
+MAX_SERIES = 12  # more lines than these nobody tells apart
+CUT = " Bars that reach the frame go on beyond it."
+
+
+@dataclass(frozen=True)
+class Series:
+    """Groups that differ in their ratio alone: a line, which looks the same in all figures of a report.
+
+    Attributes:
+        number: its place among those that are drawn, which gives its colour; None where it has none of its own.
+    """
+
+    name: str
+    groups: Sequence[Group]
+    number: int | None
+
+    @property
+    def colour(self) -> str:
+        """The colour of the line, grey for all that have none of their own."""
+        return kit.GREY if self.number is None else COLOURS[self.number % len(COLOURS)]
+
+    @property
+    def marker(self) -> str:
+        """The marker of its points."""
+        return "." if self.number is None else MARKERS[self.number % len(MARKERS)]
+
+    @property
+    def line(self) -> str:
+        """The style of the line: dashed once the colours are used up."""
+        return "-" if self.number is None or self.number < len(COLOURS) else "--"
+
+    def handle(self, line: str | None = None) -> Line2D:
+        """Make its entry in a legend, with another style of line if one is given."""
+        style = self.line if line is None else line
+        return Line2D([], [], color=self.colour, marker=self.marker, ls=style, ms=5, label=kit.shorten(self.name))
+
+
+def series_of(groups: Sequence[Group]) -> list[Series]:
+    """Arrange groups as lines over the ratio; where there are too many, the most accurate have colours of their own."""
+    members: dict[str, list[Group]] = {}
+    for group in groups:
+        members.setdefault(without_ratio(group), []).append(group)
+    best = list(dict.fromkeys(map(without_ratio, ranked(groups))))[:MAX_SERIES]
+    numbers = {name: number for number, name in enumerate(name for name in members if name in best)}
+    return [Series(name, each, numbers.get(name)) for name, each in members.items()]
+
+
+def without_ratio(group: Group) -> str:
+    """Name a group by its other settings."""
+    return Group({key: value for key, value in group.settings.items() if key != "ratio"}, group.runs).name
+
+
+def ratio_of(group: Group) -> float | None:
+    """Look up the fraction of candidates that a group keeps; None where its runs say none."""
+    ratio = group.all_settings.get("ratio")
+    return float(ratio) if isinstance(ratio, (int, float)) and not isinstance(ratio, bool) else None
+
+
+def ratios(groups: Sequence[Group]) -> list[float]:
+    """List the different ratios of some groups, the smallest first."""
+    return sorted({ratio for group in groups if (ratio := ratio_of(group)) is not None})
+
+
+def summaries_of(groups: Sequence[Group], metric: Metric) -> dict[Group, Summary]:
+    """Summarize a metric, in the unit that is shown, for the groups that have it."""
+    found = {group: group.summary(metric.key) for group in groups}
+    return {group: summary.scaled(metric.scale) for group, summary in found.items() if summary is not None}
+
+
+def axis_label(metric: Metric) -> str:
+    """Name an axis: what it shows, and below it the key that holds it."""
+    return f"{metric.label}\n{metric.key}"
+
+
+def limits(values: Sequence[float], summaries: Sequence[Summary], from_zero: bool = False) -> tuple[float, float, bool]:
+    """Choose the lower and the upper end of an axis, and say whether intervals go past them.
+
+    Intervals of two or three seeds are so wide that the means would not be told apart: the axis shows all values and
+    as much again around them.
+    """
+    ends = [end for s in summaries for end in (s.low, s.high) if end is not None] or list(values)
+    low, high = min(values), max(values)
+    room = max(0.6 * (high - low), 0.01 * max(abs(low), abs(high)), 1e-9)
+    bottom, top = max(min(*ends, low), low - room), min(max(*ends, high), high + room)
+    edge = 0.06 * (top - bottom) or room
+    bottom, top = bottom - edge, top + edge
+    if from_zero:
+        bottom, top = 0.0, max(top, 1e-9)
+    return bottom, top, any(not bottom <= end <= top for end in ends)
