@@ -17,6 +17,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from halfnas.networks.recompute import in_second_pass
+
 #: Batch norms that fold have the defaults of torch, and neither scale nor shift.
 EPS = nn.BatchNorm2d(1).eps
 MOMENTUM = cast(float, nn.BatchNorm2d(1).momentum)
@@ -100,12 +102,12 @@ def _products(features: Tensor, w: int) -> Tensor:
 
 @torch.no_grad()
 def remember(seen: Sequence[tuple[Sequence[Sequence[nn.BatchNorm2d]], Moments]]) -> None:
-    """Update running statistics as batch norms do in training mode.
+    """Update running statistics as batch norms do in training mode; in a second pass they were updated before.
 
     Args:
         seen: moments, and for each of their n rows the batch norms that saw it.
     """
-    if not seen:
+    if not seen or in_second_pass():
         return
     factors = [moments.positions / (moments.positions - 1) for _, moments in seen]
     variances = torch._foreach_sub([moments.variance for _, moments in seen], EPS)
@@ -116,10 +118,10 @@ def remember(seen: Sequence[tuple[Sequence[Sequence[nn.BatchNorm2d]], Moments]])
     for (norms, moments), variance in zip(seen, variances, strict=True):
         for group, *rows in zip(norms, moments.mean.unbind(), variance.unbind(), strict=True):
             for norm in group:
-                if norm.num_batches_tracked is not None:  # None in a second pass too, see `frozen_statistics`
+                if norm.track_running_stats:
                     running += [cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)]
                     batch += rows
-                    counters.append(norm.num_batches_tracked)
+                    counters.append(cast(Tensor, norm.num_batches_tracked))
     if running:
         torch._foreach_lerp_(running, batch, MOMENTUM)
         torch._foreach_add_(counters, 1)
