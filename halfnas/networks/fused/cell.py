@@ -105,6 +105,26 @@ class FusedCell(SupernetCell):
             self.compile_parts()
 
     @staticmethod
+    def suits(plan: CellPlan, kind: CellKind | None = None) -> bool:
+        """Whether the engine can compute such a cell; the plain one computes any.
+
+        A state gives to all nodes at once, in one tensor [B, T * C, H', W']. So all edges must have one and the same
+        number of channels, those that they read and those that they give, and all nodes one resolution.
+
+        Args:
+            plan: the sizes of the edges.
+            kind: the graph of the cell, without which resolutions are not looked at.
+        """
+        if len({channels for edge in plan.edges for channels in (edge.in_channels, edge.out_channels)}) != 1:
+            return False
+        if kind is None:
+            return True
+        stride_of = dict.fromkeys(range(kind.num_inputs), 1)  # of each state, from the inputs of the cell
+        for edge, sizes in zip(kind.edges, plan.edges, strict=True):
+            stride_of[edge.target] = stride_of[edge.source] * sizes.stride
+        return len({stride_of[node] for node in kind.nodes}) == 1
+
+    @staticmethod
     def memory_format(device: torch.device) -> torch.memory_format:
         """On a CPU convolutions of few channels are many times faster with the channels last."""
         return torch.channels_last if device.type == "cpu" else torch.contiguous_format
