@@ -128,7 +128,8 @@ class Fan(nn.Module):
     def _with_other(self, sums: Tensor | None, state: Tensor, candidate: Candidate, weight: Tensor) -> Tensor:
         """The sums with what a candidate gives that the engine does not know."""
         operation, x = candidate.operation, state[:, : self.width]
-        if self.recompute and self.training:
+        # Compiled, what is kept is the compiler's to decide, as for a step.
+        if self.recompute and self.training and not torch.compiler.is_compiling():
             mixed = weight * recomputed(operation, x, owner=operation)
         else:
             mixed = weight * operation(x)
