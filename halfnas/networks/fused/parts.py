@@ -48,7 +48,7 @@ def summed(x: Tensor, c: int) -> Tensor:
 
 
 def without_gaps(x: Tensor) -> Tensor:
-    """The tensor without gaps in memory, in the memory format that it nearly has."""
+    """The tensor without gaps in memory, with the channels last where they lie side by side now."""
     return x.contiguous(memory_format=torch.channels_last if x.stride(1) == 1 else torch.contiguous_format)
 
 
