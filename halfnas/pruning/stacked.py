@@ -19,9 +19,8 @@ from torch.nn import functional as F
 
 from halfnas.networks import build_supernet
 from halfnas.networks.cell import MixedOperation, SupernetCell, concatenated
-from halfnas.networks.fused.batch_norms import EPS
-from halfnas.networks.fused.convolutions import Geometry, depthwise, depthwise_backward
-from halfnas.networks.fused.families import geometry_of, has_usual_norms
+from halfnas.networks.fused.batch_norms import EPS, has_usual_norms
+from halfnas.networks.fused.convolutions import Geometry, depthwise, depthwise_backward, geometry_of
 from halfnas.pruning.importance import draw_weight
 from halfnas.spaces import CellPlan, Mask, SearchSpace
 from halfnas.spaces.mask import Kept

@@ -7,7 +7,14 @@ from torch.nn import functional as F
 
 from halfnas import build_supernet
 from halfnas.memory import saved_for_backward
-from halfnas.networks.recompute import RECOMPUTE, check_recompute, frozen_statistics, recomputed
+from halfnas.networks.recompute import (
+    RECOMPUTE,
+    check_recompute,
+    frozen_statistics,
+    in_second_pass,
+    recomputed,
+    second_pass,
+)
 from halfnas.spaces import DartsSpace, Mask
 
 SPACE = DartsSpace(init_channels=4, num_cells=3)
@@ -62,10 +69,10 @@ def test_recomputed_takes_tuples_and_gives_any_structure(module, x):
 
     output = recomputed(function, (x, y), 3.0, owner=module)
     torch.testing.assert_close(output["sum"], 3 * (module(x) + y))
-    for_x, for_y = torch.autograd.grad(output["sum"].pow(2).sum() + output["rest"][0].sum(), [x, y])
+    grad_x, grad_y = torch.autograd.grad(output["sum"].pow(2).sum() + output["rest"][0].sum(), [x, y])
     wanted_x, wanted_y = torch.autograd.grad((3 * (module(x) + y)).pow(2).sum() + 2 * y.sum(), [x, y])
-    torch.testing.assert_close(for_x, wanted_x)
-    torch.testing.assert_close(for_y, wanted_y)
+    torch.testing.assert_close(grad_x, wanted_x)
+    torch.testing.assert_close(grad_y, wanted_y)
 
 
 def test_recomputed_keeps_its_inputs_only(module, x):
@@ -94,6 +101,54 @@ def test_parts_inside_parts_remember_once(module, x):
         torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-12)
     for name, value in reference.state_dict().items():
         assert torch.equal(whole.state_dict()[name], value), name
+
+
+# --- the flag of the second pass
+
+
+def test_second_pass(module, x):
+    before = copy.deepcopy(module.state_dict())
+    assert not in_second_pass()
+    with second_pass(module):
+        assert in_second_pass()
+        module(x)
+    assert not in_second_pass()
+    for name, value in before.items():
+        assert torch.equal(module.state_dict()[name], value), name
+
+
+def test_second_pass_ends_with_an_error(module):
+    with pytest.raises(KeyError, match="inside"), second_pass(module):
+        raise KeyError("inside")
+    assert not in_second_pass()
+
+
+def test_second_passes_inside_one_another(module):
+    with second_pass(module):
+        with second_pass(module[1]):
+            assert in_second_pass()
+        assert in_second_pass()
+        assert module[1].momentum == 0
+    assert not in_second_pass()
+    assert module[1].momentum == 0.1
+
+
+def test_recomputed_sets_the_flag_the_second_time(module, x):
+    flags = []
+
+    def function(x):
+        flags.append(in_second_pass())
+        return module(x)
+
+    output = recomputed(lambda x: recomputed(function, x, owner=module), x, owner=module)
+    assert flags == [False]
+    output.sum().backward()
+    assert flags[1:]
+    assert all(flags[1:])
+    assert not in_second_pass()
+    with torch.no_grad():
+        recomputed(function, x, owner=module)
+    assert not flags[-1]
 
 
 # --- frozen_statistics

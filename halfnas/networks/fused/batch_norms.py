@@ -1,14 +1,7 @@
-"""Batch norms without scale and shift, folded into the 1x1 convolution before them.
+"""The batch norm modules whose work the fused engine does: which ones it can do, what they saw, what they remember.
 
-With S the covariance of centred features x over images and positions, z = A x has the variances diag(A S A^T) and no
-mean. So a batch norm without scale and shift of z is a linear map of x again,
-
-    BN(A x) = D A x        with D = diag(1 / sqrt(diag(A S A^T) + eps))
-
-and z itself is not needed, neither here nor in the backward pass: the gradient through the statistics of the batch is
-that through S. As z does not change when x is centred, features are centred in place.
-
-Shapes: n blocks of w features each, c outputs of each block; P = B * H * W positions.
+The engine normalises by itself (fold.py, preprocess.py) and leaves to the modules their running statistics alone.
+Letters as in the package docstring; m batch norms of c' channels.
 """
 
 from collections.abc import Sequence
@@ -16,32 +9,21 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-#: Batch norms that fold have the defaults of torch, and neither scale nor shift.
+from halfnas.networks.recompute import in_second_pass
+
+#: Batch norms that the engine knows have the defaults of torch, and neither scale nor shift.
 EPS = nn.BatchNorm2d(1).eps
 MOMENTUM = cast(float, nn.BatchNorm2d(1).momentum)
 
 
-class Fold(NamedTuple):
-    """A batch norm folded into a linear map.
-
-    Attributes:
-        folded: D A, [n, c, w].
-        scale: the diagonals of D, [n, c, 1].
-        products: P S, [n, w, w].
-    """
-
-    folded: Tensor
-    scale: Tensor
-    products: Tensor
-
-
 class Moments(NamedTuple):
-    """What n batch norms saw in one batch.
+    """What m batch norms saw in one batch.
 
     Attributes:
-        mean: [n, c].
-        variance: [n, c], divided by the number of positions, plus eps.
+        mean: [m, c'].
+        variance: [m, c'], divided by the number of positions, plus eps.
         positions: of the batch, that is images times pixels.
     """
 
@@ -50,62 +32,17 @@ class Moments(NamedTuple):
     positions: int
 
 
-def fold_(features: Tensor, linear: Tensor, identity: Tensor) -> tuple[Fold, Moments]:
-    """Centre features [B, n * w, H, W] in place, and fold the batch norms of A x into A [n, c, w].
+class Seen(NamedTuple):
+    """Moments, and for each of their m rows the batch norms that saw it."""
 
-    Args:
-        identity: [c, c].
-    """
-    positions = count_positions(features)
-    linear = linear.to(accurate(features.dtype))
-    identity = identity.to(linear.dtype)
-    mean = features.mean(dim=(0, 2, 3), dtype=linear.dtype)
-    features.sub_(mean[:, None, None])  # products less the product of means would cancel
-    products = _products(features.to(linear.dtype), linear.shape[2])
-    covariance = torch.baddbmm(identity, linear @ products, linear.mT, beta=EPS, alpha=1 / positions)
-    variance = covariance.flatten(1)[:, :: linear.shape[1] + 1]  # the diagonals
-    scale = torch.rsqrt(variance)[..., None]
-    moments = Moments((linear @ mean.view(len(linear), -1, 1))[..., 0], variance, positions)
-    return Fold(linear * scale, scale, products), moments
-
-
-def fold_backward(
-    for_folded: Tensor, fold: Fold, positions: int, *, needs_linear: bool
-) -> tuple[Tensor | None, Tensor]:
-    """The gradient of A; and the symmetric matrices [n, w, w] that times x are the gradient of x through D."""
-    folded, scale, products = fold
-    along = (for_folded * folded).sum(dim=2, keepdim=True) * folded
-    quadratic = torch.baddbmm(products, folded.mT, along, beta=0, alpha=-1 / positions)
-    for_linear = None
-    if needs_linear:
-        for_linear = torch.baddbmm(for_folded, along, products, alpha=-1 / positions).mul_(scale)
-    return for_linear, quadratic
-
-
-def running_statistics(norms: Sequence[nn.BatchNorm2d]) -> tuple[Tensor, Tensor]:
-    """1 / sqrt(running variance + eps) and running mean of each, [n, c]."""
-    mean = torch.stack([cast(Tensor, norm.running_mean) for norm in norms])
-    variance = torch.stack([cast(Tensor, norm.running_var) for norm in norms])
-    return torch.rsqrt(variance + EPS), mean
-
-
-def _products(features: Tensor, w: int) -> Tensor:
-    """Sums over positions of x x^T, [n, w, w]."""
-    if features.is_contiguous():
-        blocks = features.unflatten(1, (-1, w)).flatten(3)  # [B, n, w, H * W]
-        return (blocks @ blocks.mT).sum(dim=0)
-    blocks = features.permute(0, 2, 3, 1).flatten(0, 2).unflatten(1, (-1, w)).permute(1, 2, 0)  # [n, w, P]
-    return blocks @ blocks.mT
+    norms: Sequence[Sequence[nn.BatchNorm2d]]
+    moments: Moments
 
 
 @torch.no_grad()
-def remember(seen: Sequence[tuple[Sequence[Sequence[nn.BatchNorm2d]], Moments]]) -> None:
-    """Update running statistics as batch norms do in training mode.
-
-    Args:
-        seen: moments, and for each of their n rows the batch norms that saw it.
-    """
-    if not seen:
+def remember(seen: Sequence[Seen]) -> None:
+    """Update running statistics as batch norms do in training mode; in a second pass they were updated before."""
+    if not seen or in_second_pass():
         return
     factors = [moments.positions / (moments.positions - 1) for _, moments in seen]
     variances = torch._foreach_sub([moments.variance for _, moments in seen], EPS)
@@ -116,17 +53,39 @@ def remember(seen: Sequence[tuple[Sequence[Sequence[nn.BatchNorm2d]], Moments]])
     for (norms, moments), variance in zip(seen, variances, strict=True):
         for group, *rows in zip(norms, moments.mean.unbind(), variance.unbind(), strict=True):
             for norm in group:
-                if norm.num_batches_tracked is not None:  # None in a second pass too, see `frozen_statistics`
+                if norm.track_running_stats:
                     running += [cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)]
                     batch += rows
-                    counters.append(norm.num_batches_tracked)
+                    counters.append(cast(Tensor, norm.num_batches_tracked))
     if running:
         torch._foreach_lerp_(running, batch, MOMENTUM)
         torch._foreach_add_(counters, 1)
 
 
+def running_statistics(norms: Sequence[nn.BatchNorm2d]) -> tuple[Tensor, Tensor]:
+    """1 / sqrt(running variance + eps) and the running mean of each batch norm, [m, c'] both."""
+    mean = torch.stack([cast(Tensor, norm.running_mean) for norm in norms])
+    variance = torch.stack([cast(Tensor, norm.running_var) for norm in norms])
+    return torch.rsqrt(variance + EPS), mean
+
+
+def has_usual_norms(module: nn.Module) -> bool:
+    """Whether the batch norms of a module have neither scale nor shift and the defaults of torch."""
+    return all(not norm.affine and (norm.eps, norm.momentum) == (EPS, MOMENTUM) for norm in norms_of(module))
+
+
+def tracks(module: nn.Module) -> bool:
+    """Whether all its batch norms have running statistics; one without uses those of the batch in evaluation too."""
+    return all(norm.track_running_stats for norm in norms_of(module))
+
+
+def norms_of(module: nn.Module) -> list[_BatchNorm]:
+    """The batch norms inside a module."""
+    return [part for part in module.modules() if isinstance(part, _BatchNorm)]
+
+
 def count_positions(x: Tensor) -> int:
-    """Values a channel; as in torch's batch norm a single one is an error."""
+    """The number of values of a channel of [B, C, H, W]; as in torch's batch norm a single one is an error."""
     positions = x.numel() // x.shape[1]
     if positions == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")

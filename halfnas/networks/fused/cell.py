@@ -1,35 +1,36 @@
 """The fused engine: the function of the plain one, computed by source instead of by edge.
 
-As soon as a state of a cell is known, every kept candidate on every edge that leaves it runs, together with the others
-of its name, and what they give is added to the nodes that they lead to: see fan.py. For the backward pass only states
-and maps are kept.
+The plain engine computes node after node, each from all states before it. Here, as soon as a state of a cell is known,
+every kept candidate on every edge that leaves it runs, together with the others of its name, and what they give is
+added to the nodes that they lead to. For the backward pass only states and maps are kept.
+
+Letters as in the package docstring.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from halfnas.networks.cell import MixedOperation, Mixing, PartialMixedOperation, Parts, SupernetCell, concatenated
-from halfnas.networks.fused.batch_norms import Moments, remember
-from halfnas.networks.fused.convolutions import without_autocast
-from halfnas.networks.fused.families import has_usual_norms
+from halfnas.networks.fused.batch_norms import Seen, has_usual_norms, remember
 from halfnas.networks.fused.fan import Fan
+from halfnas.networks.fused.parts import grouped
 from halfnas.networks.fused.preprocess import preprocessed
 from halfnas.networks.fused.sorting import Candidate
+from halfnas.networks.fused.step import without_autocast
 from halfnas.spaces import CellKind, CellPlan, SearchSpace
 from halfnas.spaces.operations import FactorizedReduce, ReLUConvBN, Zero
-
-#: What the batch norms of each row saw.
-Seen = list[tuple[Sequence[Sequence[nn.BatchNorm2d]], Moments]]
 
 
 class FusedCell(SupernetCell):
     """A cell computed state after state.
 
     Attributes:
+        sources: the state that each fan leaves, in order; where its edges have two strides it has two fans.
+        fans: what leaves these states.
         routes: [candidates + edges, scalars], which weights each fan reads, fan after fan.
         edge_of_weight: [edges, candidates], 1 where a candidate is on an edge.
     """
@@ -49,12 +50,11 @@ class FusedCell(SupernetCell):
         recompute_nodes: bool,
     ) -> None:
         super().__init__(space, plan, kind, kept, partial_channels, recompute_nodes=recompute_nodes)
-        # Edges that leave one state have one stride, or the state has a fan for each stride.
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for e, (edge, sizes) in enumerate(zip(kind.edges, plan.edges, strict=True)):
             groups[edge.source, sizes.stride].append(e)
-        self.fan_edges = [edges for _, edges in sorted(groups.items())]
         self.sources = [source for source, _ in sorted(groups)]
+        self.fan_edges = [edges for _, edges in sorted(groups.items())]
         self.fused_preprocess = [
             type(module) in (ReLUConvBN, FactorizedReduce) and has_usual_norms(module) for module in self.preprocess
         ]
@@ -63,12 +63,11 @@ class FusedCell(SupernetCell):
         self._make_fans()
 
     def _make_fans(self) -> None:
-        """From the candidates that the edges have now."""
+        """Make the fans of the candidates that the edges have now."""
         names = [list(_operations(edge)) for edge in self.edges]
         first = [sum(map(len, names[:e])) for e in range(len(names) + 1)]  # candidate of each edge
-        self.fans = nn.ModuleList()
-        #: The nodes that each fan leads to: those that are not complete.
-        targets = list(self.kind.nodes)
+        targets = list(self.kind.nodes)  # that are not complete yet, so those that the next fan gives to
+        fans = []
         for edges, until in zip(self.fan_edges, [*self.sources[1:], max(targets)], strict=True):
             candidates: dict[str, list[Candidate]] = defaultdict(list)
             ends = [(first[-1] + e, targets.index(self.kind.edges[e].target)) for e in edges]
@@ -76,7 +75,7 @@ class FusedCell(SupernetCell):
                 for i, (name, operation) in enumerate(_operations(self.edges[e]).items()):
                     if not isinstance(operation, Zero):
                         candidates[name].append(Candidate(operation, first[e] + i, target))
-            num_complete = sum(node <= until for node in targets)
+            num_complete = sum(node <= until for node in targets)  # up to the state that the next fan leaves
             fan = Fan(
                 candidates,
                 ends,
@@ -88,9 +87,9 @@ class FusedCell(SupernetCell):
                 bypass=getattr(self.edges[edges[0]], "bypass", nn.Identity()),
                 recompute=self.recompute_nodes,
             )
-            self.fans.append(fan.train(self.training))
+            fans.append(fan.train(self.training))
             targets = targets[num_complete:]
-        fans = cast(Sequence[Fan], self.fans)
+        self.fans = cast(Sequence[Fan], nn.ModuleList(fans))
         self.register_buffer("routes", torch.cat([fan.routes for fan in fans], dim=1), persistent=False)
         edge_of_weight = torch.zeros(len(names), first[-1])
         for e in range(len(names)):
@@ -106,6 +105,26 @@ class FusedCell(SupernetCell):
             self.compile_parts()
 
     @staticmethod
+    def suits(plan: CellPlan, kind: CellKind | None = None) -> bool:
+        """Whether the engine can compute such a cell; the plain one computes any.
+
+        A state gives to all nodes at once, in one tensor [B, T * C, H', W']. So all edges must have one and the same
+        number of channels, those that they read and those that they give, and all nodes one resolution.
+
+        Args:
+            plan: the sizes of the edges.
+            kind: the graph of the cell, without which resolutions are not looked at.
+        """
+        if len({channels for edge in plan.edges for channels in (edge.in_channels, edge.out_channels)}) != 1:
+            return False
+        if kind is None:
+            return True
+        stride_of = dict.fromkeys(range(kind.num_inputs), 1)  # of each state, from the inputs of the cell
+        for edge, sizes in zip(kind.edges, plan.edges, strict=True):
+            stride_of[edge.target] = stride_of[edge.source] * sizes.stride
+        return len({stride_of[node] for node in kind.nodes}) == 1
+
+    @staticmethod
     def memory_format(device: torch.device) -> torch.memory_format:
         """On a CPU convolutions of few channels are many times faster with the channels last."""
         return torch.channels_last if device.type == "cpu" else torch.contiguous_format
@@ -118,23 +137,32 @@ class FusedCell(SupernetCell):
 
     def forward(self, *inputs: Parts, mixing: Mixing) -> Parts:
         """As the plain cell, but inputs and output are in parts, so that the states are not kept twice."""
-        seen: Seen = []
+        seen: list[Seen] = []
         states = [self._preprocessed(i, x, seen) for i, x in enumerate(inputs)]
-        scalars = self._scalars(mixing)
-        weights = self._weights()
-        so_far: Tensor | None = None
-        for source, fan in zip(self.sources, cast(Sequence[Fan], self.fans), strict=True):
+        scalars, weights = self._scalars(mixing), self._weights()
+        sums: Tensor | None = None  # what the nodes that are not complete were given so far, [B, T * C, H', W']
+        for source, fan, own_scalars, own_weights in zip(self.sources, self.fans, scalars, weights, strict=True):
             # Not compiled in evaluation: the last batch of a validation may be smaller.
-            run = fan if self.training else fan.forward
-            pieces, moments = run(so_far, states[source], next(scalars), next(weights))
-            seen += zip(fan.seen_by, moments, strict=False)
-            complete = len(pieces) - (not fan.completes_all)
-            states += pieces[:complete]
-            so_far = None if fan.completes_all else pieces[-1]
+            give = fan if self.training else fan.forward
+            complete, sums, moments = give(sums, states[source], own_scalars, own_weights)
+            states += complete
+            if moments:
+                seen += map(Seen, fan.seen_by, moments)
         remember(seen)
         return tuple(states[i] for i in self.kind.output)
 
-    def _scalars(self, mixing: Mixing) -> Iterator[Tensor]:
+    def _preprocessed(self, i: int, x: Parts, seen: list[Seen]) -> Tensor:
+        """Input i at the channels of the cell, [B, C, H, W], keeping less than the module itself would."""
+        module = self.preprocess[i]
+        if not (self.training and self.fused_preprocess[i]):
+            return module(concatenated(x))
+        state, norm, moments = preprocessed(
+            cast(ReLUConvBN | FactorizedReduce, module), [x] if isinstance(x, Tensor) else x
+        )
+        seen.append(Seen([[norm]], moments))
+        return state
+
+    def _scalars(self, mixing: Mixing) -> Sequence[Tensor]:
         """What each fan reads of the weights of candidates, times those of their edges, and of edges."""
         weights = torch.cat(mixing.operations)
         edges = weights.new_ones(len(self.edges)) if mixing.edges is None else mixing.edges
@@ -142,27 +170,18 @@ class FusedCell(SupernetCell):
             if mixing.edges is not None:
                 weights = weights * (edges @ self.edge_of_weight)
             scalars = torch.cat([weights, edges]) @ self.routes
-        return iter(scalars.split([fan.routes.shape[1] for fan in cast(Sequence[Fan], self.fans)]))
+        return scalars.split([fan.routes.shape[1] for fan in self.fans])
 
-    def _weights(self) -> Iterator[list[Tensor]]:
-        """Weights of each fan: all those of the cell are copied into one tensor, of which they are views."""
-        stacks = [fan.weights() for fan in cast(Sequence[Fan], self.fans)]
-        every = [weight.flatten() for fan in stacks for stack in fan for weight in stack]
-        sizes = [sum(weight.numel() for weight in stack) for fan in stacks for stack in fan]
-        views = iter(torch.cat(every).split(sizes) if every else ())
-        for fan in stacks:
-            yield [next(views).view(-1, *stack[0].shape[1:]) for stack in fan]
-
-    def _preprocessed(self, i: int, x: Parts, seen: Seen) -> Tensor:
-        """Input i at the channels of the cell, keeping less than the module itself would."""
-        module = self.preprocess[i]
-        if not (self.training and self.fused_preprocess[i]):
-            return module(concatenated(x))
-        state, norm, moments = preprocessed(
-            cast(ReLUConvBN | FactorizedReduce, module), [x] if isinstance(x, Tensor) else x
-        )
-        seen.append(([[norm]], moments))
-        return state
+    def _weights(self) -> list[list[Tensor]]:
+        """The weights of each fan: all those of the cell are copied into one tensor, of which they are views."""
+        stacks = [fan.weights() for fan in self.fans]
+        flat = [stack for of_fan in stacks for stack in of_fan]
+        if not flat:
+            return [[] for _ in stacks]
+        copy = torch.cat([weight.flatten() for stack in flat for weight in stack])
+        parts = copy.split([sum(weight.numel() for weight in stack) for stack in flat])
+        views = [part.view(-1, *stack[0].shape[1:]) for part, stack in zip(parts, flat, strict=True)]
+        return grouped(views, [len(of_fan) for of_fan in stacks])
 
 
 def _operations(edge: nn.Module) -> nn.ModuleDict:

@@ -1,221 +1,206 @@
-"""The backward pass of a fan. See fan.py for what is computed, and for the shapes."""
+"""The mixtures of the candidates that the engine knows on all edges that leave one state, computed together.
+
+A candidate is a feature map, a 1x1 convolution A of it, and a batch norm. The map of a dil_conv is a depthwise
+convolution of the ReLU of the state, that of a sep_conv a depthwise convolution of the ReLU of such a candidate, that
+of a pool the pooled state, that of a nor_conv its convolution (A is the identity). As the batch norm folds into A
+(fold.py) and maps are centred, the mixtures on all edges are one 1x1 convolution of all maps:
+
+    sum_o w_o BN_o(A_o map_o) = sum_o (w_o D_o A_o) map_o
+
+skip_connect and the channels that pass by the candidates are another one, of the state itself, whose kernel has one
+weight an edge, where the channel shuffle sends them (passages.py). `none` has no map.
+
+Letters as in the package docstring.
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple, cast
 
 import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from halfnas.networks.fused.batch_norms import Fold, fold_backward
-from halfnas.networks.fused.convolutions import (
-    aten,
-    concatenated,
-    conv_backward,
-    dense,
-    pointwise,
-    sums_of_parts,
-    without_autocast,
-)
-from halfnas.networks.fused.families import pooled_backward
-from halfnas.networks.fused.step import Step
+from halfnas.networks.fused.batch_norms import Moments, running_statistics
+from halfnas.networks.fused.convolutions import as_matrices
+from halfnas.networks.fused.families import Family, Reads
+from halfnas.networks.fused.fold import Fold, fold_
+from halfnas.networks.fused.parts import concatenated, grouped, sums_of_parts, without_gaps
+from halfnas.networks.fused.passages import Passage
+from halfnas.networks.fused.step import without_autocast, working_dtype
+
+
+class Features(NamedTuple):
+    """What a mixture makes of a state.
+
+    Attributes:
+        maps: of all families, centred where batch norms use the statistics of the batch, [B, M * c, H', W'].
+        fold: the 1x1 convolutions of the maps with those batch norms.
+        kept: what each family kept.
+        passed: what each passage gave, and where it found it; nothing for the state itself.
+    """
+
+    maps: Tensor | None
+    fold: Fold | None
+    kept: Sequence[Sequence[Tensor]]
+    passed: Sequence[Sequence[Tensor]]
+
+
+class Mixture(nn.Module):
+    """The mixtures on all edges that leave one state.
+
+    Args:
+        families: the candidates with a batch norm.
+        passages: the others, and the channels that pass by.
+        norm_of: [T][M], the batch norm of each map on the way to each node. In training those after one map are alike.
+        piece_sizes: the channels of every node that is complete after this state, and of the others together.
+        channels: C.
+        partial_channels: K.
+        recompute: keep no maps for the backward pass, which makes them again.
+    """
+
+    identity: Tensor
+
+    def __init__(
+        self,
+        families: Sequence[Family],
+        passages: Sequence[Passage],
+        norm_of: Sequence[Sequence[nn.BatchNorm2d]],
+        piece_sizes: Sequence[int],
+        *,
+        channels: int,
+        partial_channels: int,
+        recompute: bool,
+    ) -> None:
+        super().__init__()
+        self.families = families  # a plain list: the operations are submodules of the cell's edges
+        self.passages = cast(Sequence[Passage], nn.ModuleList(passages))
+        self.norm_of = norm_of
+        self.norms = [norms for family in families for norms in family.norms]
+        self.piece_sizes = list(piece_sizes)
+        self.num_targets = len(norm_of)
+        self.partial_channels = partial_channels
+        self.width = channels // partial_channels
+        self.recompute = recompute
+        self.register_buffer("identity", torch.eye(self.width), persistent=False)
+        self.num_parts = [len(family.part_sizes) for family in families]
+        self.part_channels = [self.width * size for family in families for size in family.part_sizes]
+        self.num_stacks = [len(family.weights()) for family in families]
+        passing = [passage.num_weights for passage in passages]
+        self.scalar_sizes = [self.num_targets * size for size in (len(self.norms), *passing)]
+
+    @property
+    def of_batch(self) -> bool:
+        """Whether batch norms use the statistics of the batch: in training, or for want of running ones."""
+        return self.training or not any(norm.track_running_stats for norms in self.norms for norm in norms)
+
+    def weights(self) -> list[list[Tensor]]:
+        """The weights of all families in stacks, of which `forward` is given each concatenated. The last one is A."""
+        linear = [a for family in self.families for a in family.linear(self.identity)]
+        return [*(stack for family in self.families for stack in family.weights()), *([linear] if linear else [])]
+
+    def forward(
+        self, sums: Tensor | None, state: Tensor, scalars: Tensor, weights: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Moments], Features | None]:
+        """Add the mixtures on all edges to what other states gave, differentiable by autograd.
+
+        Args:
+            sums: what other states gave to the nodes, [B, T * C, H', W'].
+            state: [B, C, H, W].
+            scalars: the weights of the candidates, [T * M + T * p + ...]: of the maps, then of each passage.
+            weights: the stacks of `weights()`, concatenated.
+
+        Returns:
+            The sums in pieces of `piece_sizes` channels; what batch norms saw, where they use it; and what a backward
+            pass needs, unless that makes it anew.
+        """
+        with without_autocast(state):
+            state = state.to(working_dtype(state))
+            features, moments = self.features(state, weights)
+            output = self._mixed(state, features, scalars, weights)
+            kept = None if self.recompute else features
+            del features  # to recompute it is not kept beside the pieces
+            return self._pieces(sums if sums is None else sums.to(state.dtype), output), moments, kept
+
+    def features(self, state: Tensor, weights: Sequence[Tensor]) -> tuple[Features, list[Moments]]:
+        """All maps and what passes by, of the state [B, C, H, W]; and what batch norms saw."""
+        maps, kept, moments = self._maps(state, weights)
+        fold = None
+        if maps is not None and self.of_batch:
+            fold, last = fold_(maps, as_matrices(weights[-1]), self.identity)
+            moments.append(last)
+        return Features(maps, fold, kept, [passage(state) for passage in self.passages]), moments
+
+    def _maps(
+        self, state: Tensor, weights: Sequence[Tensor]
+    ) -> tuple[Tensor | None, list[Sequence[Tensor]], list[Moments]]:
+        """The maps of all families together, what each family keeps, and what the batch norms before the maps saw."""
+        reads, identity = self.reads(state), self.identity if self.of_batch else None
+        stacks = self.by_family(weights)
+        made = [family.maps(reads, own, identity) for family, own in zip(self.families, stacks, strict=True)]
+        parts = [part for maps in made for part in maps.parts]
+        moments = [seen for maps in made for seen in maps.moments]
+        return concatenated(parts) if parts else None, [maps.kept for maps in made], moments
+
+    def reads(self, state: Tensor) -> Reads:
+        """What the families read of a state [B, C, H, W]."""
+        x = state[:, : self.width]
+        return Reads(x, x.relu() if any(family.reads_relu for family in self.families) else x)
+
+    def by_part(self, scalars: Tensor) -> list[Tensor]:
+        """The weights [T, M] of the maps, and those [T, p] of each passage."""
+        return [part.view(self.num_targets, -1) for part in scalars.split(self.scalar_sizes)]
+
+    def by_family(self, weights: Sequence[Tensor]) -> list[list[Tensor]]:
+        """The stacks of weights of each family, without A."""
+        return grouped(weights, self.num_stacks)
+
+    def _mixed(self, state: Tensor, features: Features, scalars: Tensor, weights: Sequence[Tensor]) -> Tensor | None:
+        """The mixtures on all edges, [B, T * C, H', W'], with what passes by; None without any."""
+        routed, *passing = self.by_part(scalars)
+        output: Tensor | None = None
+        for passage, passed, own in zip(self.passages, features.passed, passing, strict=True):
+            part = F.conv2d(passed[0] if passed else state, passage.kernel(own).to(state.dtype))
+            output = part if output is None else output.add_(part)
+        if features.maps is None:
+            return output
+        bias = None
+        if features.fold is None:
+            kernel, bias = self._running_kernel(routed, as_matrices(weights[-1]))
+            bias = bias.to(state.dtype)
+        else:
+            kernel = mixing_kernel(routed, features.fold.folded)
+        mixed = F.conv2d(features.maps, kernel.to(state.dtype), bias)
+        if output is None:
+            return mixed
+        output[:, :: self.partial_channels].add_(mixed)
+        return output
+
+    def _running_kernel(self, routed: Tensor, linear: Tensor) -> tuple[Tensor, Tensor]:
+        """The kernel [T * c, M * c, 1, 1] and a bias with running statistics, which may differ between edges of a map.
+
+        Args:
+            routed: [T, M].
+            linear: A, [M, c, c].
+        """
+        statistics = running_statistics([norm for norms in self.norm_of for norm in norms])
+        scale, mean = (part.unflatten(0, (self.num_targets, -1)) for part in statistics)
+        weights = routed[..., None] * scale  # [T, M, c]
+        kernel = (weights[..., None] * linear).transpose(1, 2).flatten(2).flatten(0, 1)
+        return kernel[..., None, None], -(weights * mean).sum(dim=1).flatten()
+
+    def _pieces(self, sums: Tensor | None, output: Tensor | None) -> list[Tensor]:
+        """The sum of both, in parts that do not share memory, so that none keeps that of another."""
+        if output is None:
+            assert sums is not None, "no candidate on any edge"
+            parts = sums.split(self.piece_sizes, dim=1)
+            return [part.clone() if len(parts) == 1 else without_gaps(part) for part in parts]
+        if len(self.piece_sizes) == 1:
+            return [output if sums is None else output.add_(sums)]
+        if sums is None:
+            return [without_gaps(part) for part in output.split(self.piece_sizes, dim=1)]
+        return sums_of_parts(output, sums, self.piece_sizes)
 
 
 def mixing_kernel(routed: Tensor, folded: Tensor) -> Tensor:
-    """The mixtures of all maps, [T * c, M * c, 1, 1], from [T, M] and [M, c, c]."""
+    """The mixtures of all maps as one kernel: [T, M] and [M, c, c] -> [T * c, M * c, 1, 1]."""
     return (routed[:, None, :, None] * folded.transpose(0, 1)).flatten(2).flatten(0, 1)[..., None, None]
-
-
-class Mixture(Step):
-    """What `Fan.compute` gives in training: pieces of the sum, then mean and variance of every group of batch norms.
-
-    For the backward pass only the state and the maps are kept, with `Fan.recompute` only the state.
-    """
-
-    @staticmethod
-    def compute(
-        fan: Any, so_far: Tensor | None, state: Tensor, scalars: Tensor, *weights: Tensor
-    ) -> tuple[Tensor, ...]:
-        pieces, moments, _ = fan.compute(so_far, state, scalars, weights)
-        return *pieces, *(part for seen in moments for part in (seen.mean, seen.variance))
-
-    @staticmethod
-    def forward(
-        ctx: Any, fan: Any, so_far: Tensor | None, state: Tensor, scalars: Tensor, *weights: Tensor
-    ) -> tuple[Tensor, ...]:
-        pieces, moments, features = fan.compute(so_far, state, scalars, weights)
-        statistics = [part for seen in moments for part in (seen.mean, seen.variance)]
-        ctx.mark_non_differentiable(*statistics)
-        kept, ctx.structure = tree_flatten(features)
-        ctx.fan, ctx.dtype = fan, pieces[0].dtype
-        ctx.save_for_backward(state, scalars, *weights, *(tensor for tensor in kept if tensor is not None))
-        ctx.set_materialize_grads(False)
-        ctx.given = [tensor is not None for tensor in kept]
-        return *pieces, *statistics
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        fan = ctx.fan
-        if all(gradient is None for gradient in gradients):
-            return tuple(None for _ in ctx.needs_input_grad)
-        _, needs_so_far, needs_state, needs_scalars, *needs_weights = ctx.needs_input_grad
-        state, scalars, *rest = ctx.saved_tensors
-        weights, kept = rest[: len(needs_weights)], iter(rest[len(needs_weights) :])
-        with without_autocast(state):
-            state = state.to(ctx.dtype)
-            if fan.recompute:
-                features, _ = fan.features(state, weights)
-            else:
-                features = tree_unflatten([next(kept) if given else None for given in ctx.given], ctx.structure)
-            gradient = gradient_of_pieces(gradients, fan.piece_sizes)
-            routed, *passing = fan.by_part(scalars)
-            for_state = Accumulator(state.shape[1])
-            needed = needs_state, needs_scalars
-            for_scalars = passages_backward(fan, gradient, state, passing, features.passed, for_state, needed)
-            for_weights: list[Tensor | None] = [None] * len(weights)
-            if features.maps is not None:
-                mixed = dense(gradient[:, :: fan.partial_channels]) if fan.partial_channels > 1 else gradient
-                needed = needs_state, any(needs_weights)
-                kept_by_families = features.kept
-                for_routed, for_maps, for_linear = mixing_backward(mixed, features.maps, features.fold, routed, needed)
-                for_scalars.insert(0, for_routed)
-                del mixed, features, kept  # what is not needed any more is not kept beside what comes next
-                if any(needed):
-                    parts = sums_of_parts(for_maps[0], for_maps[1], fan.part_channels)
-                    for_maps.clear()
-                    for_x, for_weights = families_backward(fan, parts, state, weights, kept_by_families, needed)
-                    for_weights.append(None if for_linear is None else for_linear.view_as(weights[-1]))
-                    for part in for_x:
-                        for_state.add(0, part)
-        return (
-            None,
-            gradient if needs_so_far else None,
-            for_state.total() if needs_state else None,
-            torch.cat([part.flatten() for part in for_scalars]) if for_scalars else None,
-            *for_weights,
-        )
-
-
-def gradient_of_pieces(gradients: Sequence[Tensor | None], sizes: Sequence[int]) -> Tensor:
-    """Together; zeros for those that nobody read."""
-    given = next(gradient for gradient in gradients if gradient is not None)
-    shape = given.shape
-    parts = [
-        given.new_zeros(shape[0], size, *shape[2:]) if gradient is None else gradient
-        for gradient, size in zip(gradients, sizes, strict=False)
-    ]
-    return concatenated(parts)
-
-
-def passages_backward(
-    fan: Any,
-    gradient: Tensor,
-    state: Tensor,
-    weights: Sequence[Tensor],
-    passed: Sequence[Sequence[Tensor]],
-    for_state: "Accumulator",
-    needed: tuple[bool, bool],
-) -> list[Tensor]:
-    """Add the gradient of the state to what there is; gives those of the weights [T, p] of each passage.
-
-    Args:
-        needed: of the state, of the weights.
-    """
-    for_weights = []
-    for i, (module, start, stop) in enumerate(fan.passages):
-        read, *indices = passed[i] or [state]
-        kernel = fan.passing_kernel(i, weights[i]).to(gradient.dtype)
-        for_read, for_kernel, _ = conv_backward(gradient, read, kernel, needed=(*needed, False))
-        if needed[0]:
-            for_state.add(start, pooled_backward(module, for_read, state[:, start:stop], indices))
-        if needed[1]:
-            for_weights.append(for_kernel.view(len(weights[i]), -1).to(weights[i].dtype) @ fan.pattern(i).mT)
-    return for_weights
-
-
-def mixing_backward(
-    gradient: Tensor,
-    maps: Tensor,
-    fold: Fold,
-    routed: Tensor,
-    needed: tuple[bool, bool],
-) -> tuple[Tensor, list[Tensor], Tensor | None]:
-    """Gradients of the weights [T, M], and as far as `needed` of the maps and of A.
-
-    That of the maps is a sum of two: through the mixtures, and through the statistics of their batch norms.
-    """
-    positions = maps.numel() // maps.shape[1]
-    kernel = mixing_kernel(routed, fold.folded).to(maps.dtype)
-    for_maps, for_kernel, sums = conv_backward(gradient, maps, kernel, needed=(any(needed), True, any(needed)))
-    for_kernel = for_kernel.view(len(routed), -1, *fold.folded.shape[::2]).to(fold.folded.dtype)  # [T, c, M, c]
-    for_routed = (for_kernel * fold.folded.transpose(0, 1)).sum(dim=(1, 3))
-    if not any(needed):
-        return for_routed, [], None
-    for_folded = (for_kernel * routed[:, None, :, None]).sum(dim=0).transpose(0, 1)
-    for_linear, quadratic = fold_backward(for_folded, fold, positions, needs_linear=needed[1])
-    # What is centred has a gradient without a mean.
-    shift = kernel[..., 0, 0].mT @ (sums * (-1 / positions))
-    return for_routed, [for_maps, pointwise(maps, quadratic, shift)], for_linear
-
-
-def families_backward(
-    fan: Any,
-    gradients: list[Tensor],
-    state: Tensor,
-    weights: Sequence[Tensor],
-    kept: Sequence[Sequence[Tensor]],
-    needed: tuple[bool, bool],
-) -> tuple[list[Tensor], list[Any]]:
-    """From the gradients of all maps to those of the channels that are mixed, which add up, and of the weights.
-
-    Args:
-        gradients: in the parts of the families; emptied.
-    """
-    reads = fan.reads(state)
-    for_active: list[Tensor] = []
-    for_x: list[Tensor] = []
-    for_weights: list[Any] = []
-    for family, own, found in zip(fan.families, fan.by_family(weights), kept, strict=True):
-        for_read, for_own = family.backward([gradients.pop(0) for _ in family.part_sizes], reads, own, found, needed)
-        for_weights += for_own
-        if needed[0]:
-            (for_active if family.reads_relu else for_x).append(for_read)
-    if for_active:
-        total = for_active[0]
-        for part in for_active[1:]:
-            total = total + part
-        for_x.append(aten.threshold_backward(total, reads.active, 0))
-    return for_x, for_weights
-
-
-class Accumulator:
-    """The sum of gradients of some channels each.
-
-    Args:
-        channels: of the whole.
-    """
-
-    def __init__(self, channels: int) -> None:
-        self.channels = channels
-        self.parts: dict[int, Tensor] = {}  # by their first channel
-
-    def add(self, start: int, part: Tensor) -> None:
-        """Channels from `start` on. The whole, if it is among them, is to come first."""
-        if start not in self.parts:
-            self.parts[start] = part
-        else:
-            self.parts[start][:, : part.shape[1]].add_(part)
-
-    def total(self) -> Tensor | None:
-        """The whole, with zeros where nothing was added."""
-        if not self.parts:
-            return None
-        parts = [self.parts[start] for start in sorted(self.parts)]
-        missing = self.channels - sum(part.shape[1] for part in parts)
-        if missing:
-            like = parts[0]
-            zeros = like.new_zeros(like.shape[0], missing, *like.shape[2:])
-            parts = [zeros, *parts] if 0 not in self.parts else [*parts, zeros]
-        return concatenated(parts)

@@ -1,6 +1,6 @@
 """The layers through which a cell reads its inputs: ReLU, convolution, batch norm, as one step.
 
-Shapes: B images, C channels of the inputs together, C' of the output.
+Letters as in the package docstring; C channels of the inputs together, C' of the output.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from halfnas.networks.fused.batch_norms import EPS, Moments, accurate, count_positions
-from halfnas.networks.fused.convolutions import (
-    Geometry,
-    aten,
-    conv_backward,
-    even,
-    relu_of_parts,
-    without_autocast,
-    working_dtype,
-)
-from halfnas.networks.fused.families import corners, geometry_of
-from halfnas.networks.fused.step import Step
+from halfnas.networks.fused.convolutions import Geometry, aten, conv_backward, geometry_of
+from halfnas.networks.fused.dense import corners, even
+from halfnas.networks.fused.parts import relu_of_parts
+from halfnas.networks.fused.step import Step, without_autocast, working_dtype
 from halfnas.spaces.operations import FactorizedReduce, ReLUConvBN
 
 
@@ -31,7 +24,14 @@ def preprocessed(
 ) -> tuple[Tensor, nn.BatchNorm2d, Moments]:
     """What the module gives with the statistics of the batch; its batch norm, and what that saw.
 
-    Parts [B, ..., H, W] of C channels together -> [B, C', H', W']. The parts and the output are kept.
+    For the backward pass the parts and the output are kept.
+
+    Args:
+        module: how the cell reads one of its inputs.
+        parts: of that input, [B, ..., H, W] of C channels together.
+
+    Returns:
+        [B, C', H', W'], the batch norm, and its moments.
     """
     if isinstance(module, FactorizedReduce):
         geometry, norm = Geometry(2), module.bn
@@ -46,7 +46,7 @@ def preprocessed(
 
 
 class ReluConvNorm(Step):
-    """Batch norm of a convolution of a ReLU; gives 1 / sqrt(variance + eps) and mean [C'] too."""
+    """The batch norm of a convolution of a ReLU; gives its mean and 1 / sqrt(variance + eps), [C'] both, too."""
 
     @staticmethod
     def compute(geometry: Geometry, weight: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,25 +74,25 @@ class ReluConvNorm(Step):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-        if gradient is None:
+    def backward(ctx: Any, grad_output: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        if grad_output is None:
             return tuple(None for _ in ctx.needs_input_grad)
         y, scale, weight, *parts = ctx.saved_tensors
         needs_parts = any(ctx.needs_input_grad[2:])
         with without_autocast(y):
             # As if y were what was normalised: its mean is 0 and its scale 1, and `scale` multiplies it.
-            for_z, _, _ = aten.native_batch_norm_backward(
-                gradient.to(scale.dtype), y.to(scale.dtype), scale, None, None,
+            grad_z, _, _ = aten.native_batch_norm_backward(
+                grad_output.to(scale.dtype), y.to(scale.dtype), scale, None, None,
                 torch.zeros_like(scale), torch.ones_like(scale), True, EPS, [True, False, False],
             )  # fmt: skip
             active = relu_of_parts(parts, y.dtype)
             read = even(active) if ctx.geometry.stride > 1 else active
-            for_read, for_weight, _ = conv_backward(
-                for_z.to(y.dtype), read, weight.to(y.dtype), ctx.geometry,
+            grad_read, grad_weight, _ = conv_backward(
+                grad_z.to(y.dtype), read, weight.to(y.dtype), ctx.geometry,
                 needed=(needs_parts, ctx.needs_input_grad[1], False),
             )  # fmt: skip
             if not needs_parts:
-                return None, for_weight, *(None for _ in parts)
-            for_active = for_read[:, :, : active.shape[2], : active.shape[3]]
-            aten.threshold_backward.grad_input(for_active, active, 0, grad_input=for_active)  # in place
-        return None, for_weight, *for_active.split([part.shape[1] for part in parts], dim=1)
+                return None, grad_weight, *(None for _ in parts)
+            grad_active = grad_read[:, :, : active.shape[2], : active.shape[3]]
+            aten.threshold_backward.grad_input(grad_active, active, 0, grad_input=grad_active)  # in place
+        return None, grad_weight, *grad_active.split([part.shape[1] for part in parts], dim=1)

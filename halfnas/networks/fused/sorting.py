@@ -1,22 +1,40 @@
-"""What the fused engine makes of the candidates that leave one state: families, passages, and the rest."""
+"""What the fused engine makes of the candidates that leave one state: families, passages, and the rest.
 
-from collections.abc import Iterator, Mapping, Sequence
+Letters as in the package docstring.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from halfnas.networks.fused.families import BARE, MAPPED, Family, Pool, fuses, norms_of, tracks
+from halfnas.networks.fused.batch_norms import has_usual_norms, norms_of, tracks
+from halfnas.networks.fused.dense import Convolution, Reduce
+from halfnas.networks.fused.families import Family
+from halfnas.networks.fused.passages import Passage, patterns
+from halfnas.networks.fused.pools import Pool
 from halfnas.networks.fused.separable import Separable
-from halfnas.spaces.operations import DilConv, SepConv
+from halfnas.spaces.operations import DilConv, FactorizedReduce, PoolBN, ReLUConvBN, SepConv
+
+#: Which operations run as a family of their own; SepConv and DilConv share one, see separable.py.
+MAPPED: dict[type[nn.Module], Callable[..., Family]] = {
+    PoolBN: Pool,
+    FactorizedReduce: Reduce,
+    ReLUConvBN: Convolution,
+}
+
+#: Operations without parameters or batch norm: what they give is mixed as it is.
+BARE = (nn.AvgPool2d, nn.Identity)
 
 
 class Candidate(NamedTuple):
     """A candidate on an edge that leaves a state.
 
     Attributes:
+        operation: its module.
         weight: where its weight stands among those of the cell.
-        target: where the edge's target stands among those of the state.
+        target: which of the T nodes its edge leads to.
     """
 
     operation: nn.Module
@@ -24,97 +42,91 @@ class Candidate(NamedTuple):
     target: int
 
 
-class Passage(NamedTuple):
-    """What reaches the targets without a weight or batch norm of its own.
+class Way(NamedTuple):
+    """A weight of the cell on its way to a node.
 
     Attributes:
-        module: a pool or the identity.
-        start, stop: the channels of the state that it reads.
+        weight: where it stands among those of the cell.
+        target: which of the T nodes it leads to.
+        number: what it weighs on the way there: which map, or which of the p weights of a passage.
     """
 
-    module: nn.Module
-    start: int
-    stop: int
+    weight: int
+    target: int
+    number: int
 
 
 Group = list[Candidate]  # of one name
 
 
 def sort_out(candidates: Mapping[str, Sequence[Candidate]]) -> tuple[list[Group], tuple[Candidate, ...]]:
-    """Those that the engine knows, by name, and the others."""
+    """The candidates that the engine knows, by name, and the others."""
     operations = [member.operation for members in candidates.values() for member in members]
     # With running statistics everywhere but in some operations, these need those of the batch in evaluation too.
     any_tracked = any(norm.track_running_stats for operation in operations for norm in norms_of(operation))
     known: list[Group] = []
     others: Group = []
     for members in candidates.values():
-        fits = all(fuses(m.operation) and (tracks(m.operation) or not any_tracked) for m in members)
-        known += [list(members)] if fits else []
-        others += [] if fits else members
+        if all(fuses(m.operation) and (tracks(m.operation) or not any_tracked) for m in members):
+            known.append(list(members))
+        else:
+            others += members
     return known, tuple(others)
 
 
+def fuses(operation: nn.Module) -> bool:
+    """Whether the engine knows what the operation is made of."""
+    return type(operation) in (SepConv, DilConv, *MAPPED, *BARE) and has_usual_norms(operation)
+
+
 def families_of(groups: Sequence[Group]) -> tuple[list[Family], list[Group]]:
-    """Families, and for each of their maps the candidates that it serves, in the order of its batch norms."""
+    """The families, and for each of their maps the candidates that it serves, in the order of its batch norms."""
     families: list[Family] = []
-    of_map: list[Group] = []
+    served: list[Group] = []
     separable = [group for kind in (SepConv, DilConv) for group in groups if type(group[0].operation) is kind]
     if separable:
         families.append(
             Separable([[cast(SepConv | DilConv, member.operation) for member in group] for group in separable])
         )
-        of_map += [[member] for group in separable for member in group]
+        served += [[member] for group in separable for member in group]
     for kind, family in MAPPED.items():
         for group in groups:
             if type(group[0].operation) is kind:
                 families.append(family([member.operation for member in group]))
-                of_map += [group] if family is Pool else [[member] for member in group]
-    return families, of_map
+                served += [group] if family is Pool else [[member] for member in group]
+    return families, served
 
 
 def passages_of(
     groups: Sequence[Group], edges: Sequence[tuple[int, int]], bypass: nn.Module, channels: int, width: int
-) -> Iterator[tuple[Passage, Tensor, list[tuple[int, int, int]]]]:
-    """What is mixed as it is, and the channels that pass by.
+) -> Iterator[tuple[Passage, list[Way]]]:
+    """The candidates that are mixed as they are, and the channels that pass by.
 
     Args:
-        edges: weight and target of each.
+        groups: the candidates that the engine knows, by name.
+        edges: for each edge where its weight stands among those of the cell, and its target.
+        bypass: what the channels that are not mixed pass through.
         channels: C.
         width: c, the first channels of the state, which are mixed.
 
     Yields:
-        A passage; zeros and ones [p, C, channels that it reads], where each of its p weights sends what; and for all
-        these weights where they stand among those of the cell, their target and their number.
+        A passage, and the ways of the weights that it reads.
     """
-    places = shuffled_places(channels, width)
-    ones = torch.zeros(channels, channels)
-    ones[places, range(channels)] = 1
-    mixed, passing = ones.clone(), ones.clone()
-    mixed[:, width:] = 0
-    passing[:, :width] = 0
-    skips: list[tuple[int, int]] = []
-    pools: list[tuple[nn.Module, list[tuple[int, int]]]] = []
-    for group in groups:
-        module = group[0].operation
-        if isinstance(module, BARE):
-            members = [(member.weight, member.target) for member in group]
-            if isinstance(module, nn.Identity):
-                skips += members
-            else:
-                pools.append((module, members))
+    mixed, passing = patterns(channels, width)
+    bare = [(group[0].operation, [member[1:] for member in group]) for group in groups if _is_bare(group)]
+    skips = [member for module, members in bare if isinstance(module, nn.Identity) for member in members]
     if not isinstance(bypass, nn.Identity):
         assert not skips, "the identity has no stride"
-        yield Passage(bypass, width, channels), passing[None, :, width:], [(*edge, 0) for edge in edges]
+        yield Passage(bypass, width, channels, passing[None, :, width:]), [Way(*edge, 0) for edge in edges]
     elif width < channels or skips:  # the state itself
-        kinds = [(passing, edges), (mixed, skips)]
+        kinds: list[tuple[Tensor, Sequence[tuple[int, int]]]] = [(passing, edges), (mixed, skips)]
         kinds = [(pattern, members) for pattern, members in kinds if members and pattern.any()]
-        ways = [(*member, number) for number, (_, members) in enumerate(kinds) for member in members]
-        yield Passage(bypass, 0, channels), torch.stack([pattern for pattern, _ in kinds]), ways
-    for module, members in pools:
-        yield Passage(module, 0, width), mixed[None, :, :width], [(*member, 0) for member in members]
+        ways = [Way(*member, number) for number, (_, members) in enumerate(kinds) for member in members]
+        yield Passage(bypass, 0, channels, torch.stack([pattern for pattern, _ in kinds])), ways
+    for module, members in bare:
+        if not isinstance(module, nn.Identity):
+            yield Passage(module, 0, width, mixed[None, :, :width]), [Way(*member, 0) for member in members]
 
 
-def shuffled_places(channels: int, width: int) -> list[int]:
-    """Where the channel shuffle sends each channel: i of group g moves to i * K + g, with K = C / c groups."""
-    groups = channels // width
-    return [i * groups + g for g in range(groups) for i in range(width)]
+def _is_bare(group: Group) -> bool:
+    return isinstance(group[0].operation, BARE)

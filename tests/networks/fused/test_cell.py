@@ -258,7 +258,7 @@ def test_frozen_weights_cost_no_gradients_of_weights():
     # Kernels that depend on alpha: of the mixtures, and of what passes by.
     kernels_of_mixtures = 2 * sum(isinstance(module, Fan) for module in fused.modules())
     pointwise_of_pairs = sum(
-        any(isinstance(family, Separable) and family.middle for family in module.families)
+        any(isinstance(family, Separable) and family.middle for family in module.mixture.families)
         for module in fused.modules()
         if isinstance(module, Fan)
     )

@@ -10,12 +10,15 @@ from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from halfnas.memory import SavedTensors
-from halfnas.networks.fused.batch_norms import EPS, fold_, fold_backward
-from halfnas.networks.fused.convolutions import Geometry, depthwise, depthwise_backward, pointwise, relu_of_parts
+from halfnas.networks.fused.backward import MixtureStep
+from halfnas.networks.fused.batch_norms import EPS
+from halfnas.networks.fused.convolutions import Geometry, depthwise, depthwise_backward, pointwise
 from halfnas.networks.fused.fan import Fan
-from halfnas.networks.fused.mixture import Mixture
+from halfnas.networks.fused.fold import fold_, fold_backward
+from halfnas.networks.fused.parts import relu_of_parts
+from halfnas.networks.fused.passages import shuffled_places
 from halfnas.networks.fused.preprocess import ReluConvNorm, preprocessed
-from halfnas.networks.fused.sorting import Candidate, shuffled_places
+from halfnas.networks.fused.sorting import Candidate
 from halfnas.spaces import EdgePlan
 from halfnas.spaces.operations import DARTS_OPERATIONS, FactorizedReduce, ReLUConvBN
 
@@ -136,12 +139,12 @@ def test_fold_backward(needs_linear):
     cotangent = torch.randn_like(fold.folded)
     wanted = torch.autograd.grad(fold.folded, [features, linear], cotangent, retain_graph=True)
     with torch.no_grad():
-        for_linear, quadratic = fold_backward(cotangent, fold, moments.positions, needs_linear=needs_linear)
+        grad_linear, quadratic = fold_backward(cotangent, fold, moments.positions, needs_linear=needs_linear)
         torch.testing.assert_close(pointwise(centred, quadratic), wanted[0], rtol=1e-10, atol=1e-10)
     if needs_linear:
-        torch.testing.assert_close(for_linear, wanted[1], rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(grad_linear, wanted[1], rtol=1e-10, atol=1e-10)
     else:
-        assert for_linear is None
+        assert grad_linear is None
 
 
 @each_format
@@ -242,7 +245,7 @@ def make_fan(stride=1, partial_channels=2, num_targets=3, num_complete=1, recomp
     weights = [torch.cat([w.detach().double().flatten() for w in stack]) for stack in fan.weights()]
     shapes = [stack[0].shape[1:] for stack in fan.weights()]
     weights = [w.view(-1, *shape).requires_grad_() for w, shape in zip(weights, shapes, strict=True)]
-    return SimpleNamespace(fan=fan, scalars=scalars, weights=weights)
+    return SimpleNamespace(fan=fan, mixture=fan.mixture, scalars=scalars, weights=weights)
 
 
 @each_format
@@ -266,21 +269,21 @@ def make_fan(stride=1, partial_channels=2, num_targets=3, num_complete=1, recomp
     ],
     ids=str,
 )
-@pytest.mark.parametrize("with_others", [False, True])
-def test_backward_pass_of_a_fan_is_that_of_autograd(with_others, options, recompute, size, memory_format):
+@pytest.mark.parametrize("with_sums", [False, True])
+def test_backward_pass_of_a_fan_is_that_of_autograd(with_sums, options, recompute, size, memory_format):
     made = make_fan(recompute=recompute, **options)
     state = normal(3, 4, *size, memory_format=memory_format)
     inputs = [state, made.scalars, *made.weights]
-    so_far = None
-    if with_others:
+    sums = None
+    if with_sums:
         stride = options.get("stride", 1)
         shape = 3, 4 * made.fan.num_targets, *(-(-length // stride) for length in size)
-        so_far = normal(*shape, memory_format=memory_format)
-        inputs.append(so_far)
-    wanted = Mixture.compute(made.fan, so_far, state, made.scalars, *made.weights)
-    found = Mixture.apply(made.fan, so_far, state, made.scalars, *made.weights)
+        sums = normal(*shape, memory_format=memory_format)
+        inputs.append(sums)
+    wanted = MixtureStep.compute(made.mixture, sums, state, made.scalars, *made.weights)
+    found = MixtureStep.apply(made.mixture, sums, state, made.scalars, *made.weights)
     assert_close(found, wanted)
-    num_pieces = len(made.fan.piece_sizes)
+    num_pieces = len(made.mixture.piece_sizes)
     cotangents = [torch.randn_like(piece) for piece in wanted[:num_pieces]]
     assert_close(*(torch.autograd.grad(pieces[:num_pieces], inputs, cotangents) for pieces in (found, wanted)))
     assert not any(statistic.requires_grad for statistic in found[num_pieces:])
@@ -289,15 +292,15 @@ def test_backward_pass_of_a_fan_is_that_of_autograd(with_others, options, recomp
 def test_gradients_of_a_fan_that_nobody_needs_or_reads():
     made = make_fan()
     state = normal(3, 4, 6, 6)
-    pieces = Mixture.apply(made.fan, None, state, made.scalars, *(w.detach() for w in made.weights))
-    wanted = Mixture.compute(made.fan, None, state, made.scalars, *made.weights)
+    pieces = MixtureStep.apply(made.mixture, None, state, made.scalars, *(w.detach() for w in made.weights))
+    wanted = MixtureStep.compute(made.mixture, None, state, made.scalars, *made.weights)
     for i in range(2):  # of one piece alone
         found, expected = (
             torch.autograd.grad(outputs[i].pow(2).sum(), [state, made.scalars], retain_graph=True)
             for outputs in (pieces, wanted)
         )
         assert_close(found, expected)
-    weights_alone = Mixture.apply(made.fan, None, state.detach(), made.scalars.detach(), *made.weights)
+    weights_alone = MixtureStep.apply(made.mixture, None, state.detach(), made.scalars.detach(), *made.weights)
     found, expected = (
         torch.autograd.grad(outputs[0].pow(2).sum(), made.weights) for outputs in (weights_alone, wanted)
     )
@@ -308,12 +311,12 @@ def test_a_fan_keeps_state_and_maps():
     made = make_fan(names=("dil_conv_3x3", "dil_conv_5x5"), num_complete=3, num_targets=3)
     state = normal(2, 4, 16, 16)
     ignored = [made.scalars, *made.weights]
-    kept = bytes_kept(lambda: Mixture.apply(made.fan, None, state, made.scalars, *made.weights)[0], ignored)
-    num_maps = len(made.fan.norms)
+    kept = bytes_kept(lambda: MixtureStep.apply(made.mixture, None, state, made.scalars, *made.weights)[0], ignored)
+    num_maps = len(made.mixture.norms)
     small = num_maps * 3 * (2 * 2) * 8  # of the fold
     assert num_bytes(state) * (1 + num_maps / 2) <= kept <= num_bytes(state) * (1 + num_maps / 2) + small
-    made.fan.recompute = True
-    again = bytes_kept(lambda: Mixture.apply(made.fan, None, state, made.scalars, *made.weights)[0], ignored)
+    made.mixture.recompute = True
+    again = bytes_kept(lambda: MixtureStep.apply(made.mixture, None, state, made.scalars, *made.weights)[0], ignored)
     assert again == num_bytes(state)
 
 
@@ -335,7 +338,9 @@ def test_gradients_under_autocast_have_the_dtype_of_the_inputs(backward_inside, 
 
     def run(state, weight, scalars, *weights):
         x = ReluConvNorm.run(Geometry(), weight, state)[0]
-        return sum(piece.float().pow(2).sum() for piece in Mixture.run(made.fan, None, x, scalars, *weights)[:2])
+        return sum(
+            piece.float().pow(2).sum() for piece in MixtureStep.run(made.mixture, None, x, scalars, *weights)[:2]
+        )
 
     inputs = [state, weight, made.scalars, *made.weights]
     wanted = torch.autograd.grad(run(*inputs), inputs)
