@@ -71,17 +71,17 @@ class Supernet(MacroNetwork):
         """Images [B, C, H, W] -> logits [B, num_classes].
 
         Args:
-            mixing: weights to use in place of `self.mixing()`, for methods with a relaxation of their own.
+            mixing: kind of cell -> weights to use in place of `self.mixing()`, for methods with a relaxation of their
+                own. Only the candidates that it picks are computed.
         """
         mixing = self.mixing() if mixing is None else mixing
         states: tuple[Parts, ...] = self.stem(images.contiguous(memory_format=self._memory_format(images.device)))
         for layer, kind in zip(self.layers, self.layer_kinds, strict=True):
             if kind is None:
                 output = layer(concatenated(states[-1]))
-            elif self._recompute_cells:
-                output = recomputed(partial(layer, mixing=mixing[kind]), *states, owner=layer)
             else:
-                output = layer(*states, mixing=mixing[kind])
+                run = partial(cast(SupernetCell, layer).run, mixing=mixing[kind])
+                output = recomputed(run, *states, owner=layer) if self._recompute_cells else run(*states)
             states = (*states[1:], output)
         return self.head(concatenated(states[-1]))
 
@@ -90,7 +90,7 @@ class Supernet(MacroNetwork):
         return {
             kind: Mixing(
                 tuple(torch.softmax(alpha_O, dim=0) for alpha_O in self.edge_alphas(kind)),
-                self._edge_weights(kind) if kind in self.beta else None,
+                self.edge_weights(kind),
             )
             for kind in self.alpha
         }
@@ -130,7 +130,10 @@ class Supernet(MacroNetwork):
             for index, name in enumerate(names):
                 yield name, kind, index
 
-    def _edge_weights(self, kind: str) -> Tensor:
+    def edge_weights(self, kind: str) -> Tensor | None:
+        """The weight of every edge in its node, [E]: softmax(beta) over the edges into a node; None for a plain sum."""
+        if kind not in self.beta:
+            return None
         cell = self.space.kinds[kind]
         sizes = [len(cell.edges_into(node)) for node in cell.nodes]
         return torch.cat([torch.softmax(part, dim=0) for part in self.beta[kind].split(sizes)])
@@ -139,14 +142,14 @@ class Supernet(MacroNetwork):
     def strengths(self) -> dict[str, list[dict[str, float]]]:
         """Kind -> for each edge {operation: mixing weight times edge weight}, what discretisation compares."""
         strengths = {}
-        for kind, (operations, edges) in self.mixing().items():
-            scale = [1.0] * len(operations) if edges is None else edges.tolist()
+        for kind, mixing in self.mixing().items():
+            scale = [1.0] * len(mixing.operations) if mixing.edges is None else mixing.edges.tolist()
             strengths[kind] = [
                 {
                     name: weight * scale[e]
                     for name, weight in zip(self.mask.kept[kind][e], weights.tolist(), strict=True)
                 }
-                for e, weights in enumerate(operations)
+                for e, weights in enumerate(mixing.operations)
             ]
         return strengths
 

@@ -13,10 +13,10 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from halfnas.networks import build_supernet
 from halfnas.search.regularizers import Regularizer
-from halfnas.search.relaxations import Relaxation, Softmax
+from halfnas.search.relaxations import Relaxation, Softmax, draw
 from halfnas.search.step import BilevelStep
 from halfnas.spaces import Genotype, Mask, SearchSpace
-from halfnas.training import Replay, adam, cosine, set_learning_rate, sgd
+from halfnas.training import Replay, adam, cosine, generator, set_learning_rate, sgd
 from halfnas.training.rehearsal import random_batch, rehearsal
 
 #: Batches of both halves; of the second only once the architecture is trained.
@@ -47,11 +47,13 @@ class BilevelSearch(LightningModule):
 
     Attributes:
         stage: prefix of the metrics.
+        seed: of what the relaxation draws.
         supernet: the network that is searched.
         step: what a training step does, once the optimisers are made.
     """
 
     stage = "search"
+    seed: int = 0
 
     def __init__(
         self,
@@ -112,7 +114,8 @@ class BilevelSearch(LightningModule):
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """What a weight step minimises; also what the memory of a step is measured on."""
-        return nn.functional.cross_entropy(self.supernet(images), labels)
+        noise = draw(self.relaxation, self.supernet, generator(self.seed, "relaxation of a rehearsal", 0))
+        return nn.functional.cross_entropy(self.supernet(images, self.relaxation(self.supernet, noise)), labels)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """SGD on the weights, Adam on the architecture; they share no parameter."""
@@ -135,9 +138,15 @@ class BilevelSearch(LightningModule):
             gradient_clip=self.gradient_clip,
             relaxation=self.relaxation,
             regularizer=self.regularizer,
+            seed=self.seed,
             backward=self.manual_backward,
         )
-        self._replay = Replay(self.step, cuda_graphs=self.cuda_graphs, name="step of the search")
+        self._replay = Replay(
+            self.step,
+            cuda_graphs=self.cuda_graphs,
+            name="step of the search",
+            obstacle=None if self.relaxation.captures else "its relaxation looks at values on the host",
+        )
         return [weights, architecture]
 
     def on_fit_start(self) -> None:
@@ -172,12 +181,12 @@ class BilevelSearch(LightningModule):
         set_learning_rate(self.step.weights, rate)
         set_learning_rate(self.step.architecture, self.architecture_learning_rate)
         self._log(1, learning_rate=rate, architecture_learning_rate=self.architecture_learning_rate)
-        if self.regularizer is not None:
-            self.step.regularizer_weight.fill_(self.regularizer.weight_at(self.current_epoch, self.epochs))
+        self.step.begin_epoch(self.current_epoch, self.epochs)
 
     def training_step(self, batch: Pair, batch_idx: int) -> None:
         """One architecture step, once warm, and one weight step."""
         first_half, second_half = batch
+        self.step.draw(self.current_epoch, batch_idx)
         self._replay(*first_half, *(second_half or ()))
 
     def on_train_epoch_end(self) -> None:
