@@ -12,12 +12,13 @@ from halfnas.spaces import CellKind, CellPlan, Edge, EdgePlan, SearchSpace, Skel
 from halfnas.spaces.darts import Classifier
 from halfnas.spaces.operations import ReLUConvBN
 
+KERNELS = {"conv_1x1": 1, "conv_3x3": 3, "conv_5x5": 5}
+
 
 class ToyChain(SearchSpace):
     """Layers one after the other, each a choice of its own, whose channels and strides differ."""
 
     name = "toy_chain"
-    kernels = {"conv_1x1": 1, "conv_3x3": 3, "conv_5x5": 5}
 
     def __init__(self, channels=(4, 6, 6, 8), strides=(1, 1, 2), num_classes=10, in_channels=3):
         super().__init__(num_classes=num_classes, in_channels=in_channels)
@@ -26,11 +27,11 @@ class ToyChain(SearchSpace):
 
     @property
     def kinds(self):
-        cell = CellKind(num_inputs=1, edges=(Edge(0, 1, tuple(self.kernels)),), edges_per_node=None, output=(1,))
+        cell = CellKind(num_inputs=1, edges=(Edge(0, 1, tuple(KERNELS)),), edges_per_node=None, output=(1,))
         return {f"layer_{number}": cell for number in range(1, len(self.plans) + 1)}
 
     def operation(self, name, edge, *, search):
-        sizes = (edge.in_channels, edge.out_channels, self.kernels[name], edge.stride)
+        sizes = (edge.in_channels, edge.out_channels, KERNELS[name], edge.stride)
         return ReLUConvBN(*sizes, affine=not search)
 
     def skeleton(self, *, search, auxiliary=False, outputs=None):

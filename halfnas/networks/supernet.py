@@ -22,6 +22,7 @@ from halfnas.networks.cell import MixedOperation, Mixing, Parts, SupernetCell, c
 from halfnas.networks.macro import MacroNetwork
 from halfnas.networks.recompute import recomputed
 from halfnas.spaces import CellKind, CellPlan, Genotype, Mask, SearchSpace, discretize
+from halfnas.spaces.candidates import Candidates, Place
 
 #: Standard deviation of the initial alpha and beta (quark0/darts, cnn/model_search.py).
 ARCHITECTURE_INIT_STD = 1e-3
@@ -113,22 +114,28 @@ class Supernet(MacroNetwork):
         for layer, kind_of_layer in zip(self.layers, self.layer_kinds, strict=True):
             if kind_of_layer is not None:
                 cast(SupernetCell, layer).narrow(mask.kept[kind_of_layer])
-        for kind, edges in mask.kept.items():
-            stays = [name in edges[e] for e, names in enumerate(self.mask.kept[kind]) for name in names]
-            alpha = self.alpha[kind]
-            self.alpha[kind] = nn.Parameter(alpha[torch.tensor(stays)], requires_grad=alpha.requires_grad)
+        candidates = self.candidates
+        stays = torch.from_numpy(candidates.flags(mask.kept))
+        for kind, alpha in self.alpha.items():
+            self.alpha[kind] = nn.Parameter(alpha[stays[candidates.of_kind(kind)]], requires_grad=alpha.requires_grad)
         self.mask = mask
 
-    def candidate_modules(self) -> Iterator[tuple[str, str, int]]:
-        """Of every candidate in every cell the name of its module, its kind of cell, and its index into alpha."""
+    @property
+    def candidates(self) -> Candidates:
+        """The kept candidates in a row; those of one kind of cell as in its alpha."""
+        return Candidates(self.mask.kept)
+
+    def candidate_modules(self) -> Iterator[tuple[str, int]]:
+        """The name of the module of every candidate in every cell, and its number in `candidates`."""
+        index = self.candidates.index
         for number, (layer, kind) in enumerate(zip(self.layers, self.layer_kinds, strict=True)):
             if kind is None:
                 continue
             modules = layer.named_modules(prefix=f"layers.{number}")
             mixed = ((prefix, module) for prefix, module in modules if isinstance(module, MixedOperation))
-            names = (f"{prefix}.operations.{name}" for prefix, edge in mixed for name in edge.operations)
-            for index, name in enumerate(names):
-                yield name, kind, index
+            for e, (prefix, edge) in enumerate(mixed):
+                for name in edge.operations:
+                    yield f"{prefix}.operations.{name}", index[Place(kind, e, name)]
 
     def edge_weights(self, kind: str) -> Tensor | None:
         """The weight of every edge in its node, [E]: softmax(beta) over the edges into a node; None for a plain sum."""

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.func import replace_all_batch_norm_modules_, vmap
 
 from halfnas.networks import Supernet
-from halfnas.pruning.candidates import Floats, Place
 from halfnas.pruning.ranking import RankingFunction, Sample, ScoringNetwork
+from halfnas.spaces.candidates import Floats, Place
 
 #: |r(N)| below this is not divided by.
 EPS = 1e-12
@@ -51,10 +51,8 @@ def draw_weight(weight: Tensor, generator: torch.Generator) -> None:
 
 def scored_places(supernet: Supernet) -> list[Place]:
     """The candidates that get a score: those on edges that keep more than one."""
-    kept = supernet.mask.kept
-    return [
-        Place(kind, e, name) for kind in kept for e, names in enumerate(kept[kind]) if len(names) > 1 for name in names
-    ]
+    candidates = supernet.candidates
+    return [place for place, number in zip(candidates, candidates.alternatives, strict=True) if number > 1]
 
 
 @torch.no_grad()

@@ -9,13 +9,14 @@ import numpy as np
 from torch.nn import functional as F
 
 from halfnas.pruning.aggregation import AGGREGATES
-from halfnas.pruning.candidates import SCOPES, Candidates, Flags, Floats
+from halfnas.pruning.competition import SCOPES, Competition
 from halfnas.pruning.importance import COMBINATIONS, IMPORTANCES
 from halfnas.pruning.pruner import Pruner
 from halfnas.pruning.ranking import Batch, RankingFunction, Sample
 from halfnas.pruning.reliability import chance_agreement, full_agreement, half_agreement
 from halfnas.pruning.scoring import Scorer, Unusable
 from halfnas.spaces import Mask, SearchSpace
+from halfnas.spaces.candidates import Flags, Floats
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class ImportancePruner(Pruner):
         """Start with everything kept."""
         self._scoring_space = scoring_space
         self._seed = seed
-        self._candidates = Candidates(space, ratio, self._scope)
+        self._candidates = Competition(space, ratio, self._scope)
         self._whole = replace(Mask.full(space), ratio=ratio, pruner=self.name, seed=seed)
         self._start = self._candidates.flags(self._whole.kept)
         self._schedule = self._make_schedule()
@@ -243,14 +244,10 @@ class ImportancePruner(Pruner):
 
     def _named(self, scores: Floats) -> dict[str, list[dict[str, float | None]]]:
         """As in mask.json; null for candidates without an alternative."""
-        candidates = self._candidates
-        named: dict[str, list[dict[str, float | None]]] = {
-            kind: [{} for _ in edges] for kind, edges in self._whole.kept.items()
-        }
-        for place, score in zip(candidates.places, scores, strict=True):
-            alone = len(self._whole.kept[place.kind][place.edge]) == 1
-            named[place.kind][place.edge][place.operation] = None if alone else float(score)
-        return named
+        alternatives = self._candidates.alternatives
+        return self._candidates.named(
+            [None if n == 1 else float(score) for score, n in zip(scores, alternatives, strict=True)]
+        )
 
 
 def _above(levels: Floats) -> Floats:

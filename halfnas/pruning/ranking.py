@@ -179,10 +179,10 @@ class ScoringNetwork:
         """Name of every module inside a candidate -> its kind of cell, edge, and index into the alpha of that edge."""
         if not self.alpha or not isinstance(self.module, Supernet):
             return {}
-        within = {k: [(e, i) for e, alpha in enumerate(self.alpha[k]) for i in range(len(alpha))] for k in self.alpha}
+        candidates = self.module.candidates
         return {
-            name: (kind, *within[kind][index])
-            for candidate, kind, index in self.module.candidate_modules()
+            name: (candidates.places[j].kind, candidates.places[j].edge, int(candidates.within[j]))
+            for candidate, j in self.module.candidate_modules()
             for name, _ in self.module.get_submodule(candidate).named_modules(prefix=candidate)
         }
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import multivariate_normal, norm
 
-from halfnas.pruning.candidates import Flags, Floats
+from halfnas.spaces.candidates import Flags, Floats
 
 #: Random divisions into two halves whose agreement is averaged.
 NUM_SPLITS = 32

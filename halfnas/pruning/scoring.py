@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from halfnas.networks import build_supernet
-from halfnas.pruning.candidates import Candidates, Flags, Floats
+from halfnas.pruning.competition import Competition
 from halfnas.pruning.importance import (
     Changes,
     check_derivatives,
@@ -22,6 +22,7 @@ from halfnas.pruning.importance import (
 from halfnas.pruning.ranking import LogitRanking, RankingFunction, Sample, rates_logits
 from halfnas.pruning.stacked import StackedSupernet
 from halfnas.spaces import SearchSpace
+from halfnas.spaces.candidates import Flags, Floats
 from halfnas.spaces.mask import Kept
 from halfnas.training import Replay
 
@@ -50,7 +51,7 @@ class Scorer:
     def __init__(
         self,
         space: SearchSpace,
-        candidates: Candidates,
+        candidates: Competition,
         rankers: Mapping[str, RankingFunction],
         *,
         importance: str,
@@ -151,13 +152,13 @@ class LogitScores:
     def __init__(
         self,
         space: SearchSpace,
-        candidates: Candidates,
+        candidates: Competition,
         rankers: Sequence[LogitRanking],
         sample: Sample,
         cuda_graphs: str | bool,
     ) -> None:
         images = sample.images
-        everything = np.ones(len(candidates.places), dtype=bool)
+        everything = np.ones(len(candidates), dtype=bool)
         self.network = StackedSupernet(space, candidates.mask(everything), len(sample.batches), images)
         self._works_on = _kind_of(sample)
         self._candidates = candidates

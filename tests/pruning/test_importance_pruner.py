@@ -23,7 +23,7 @@ from halfnas.pruning import (
 )
 from halfnas.pruning import importance_pruner as pruner_file
 from halfnas.pruning.aggregation import AGGREGATES
-from halfnas.pruning.candidates import SCOPES
+from halfnas.pruning.competition import SCOPES
 from halfnas.pruning.importance import initialize
 from halfnas.pruning.rankers import NASWOT, NNGPFrobenius, ParameterCount, SynFlow, ZiCo
 from halfnas.spaces import DartsSpace, Mask, NASBench201Space, num_kept
@@ -393,7 +393,7 @@ def test_levels_are_aggregated_over_repeats(aggregate):
     seeds = list(pruner.rankers["invented"].masks)
     assert len(set(seeds)) == 5
     rows = np.array([[noise(*place, 0, seed) for place in PLACES] for seed in seeds])
-    expected = AGGREGATES[aggregate](rows, pruner_file.Candidates(SPACE, 0.5), None)
+    expected = AGGREGATES[aggregate](rows, pruner_file.Competition(SPACE, 0.5), None)
     assert scores_of(mask) == pytest.approx(expected, abs=1e-6)
     for edge, scores in zip(itertools.chain(*mask.kept.values()), expected.reshape(28, 8), strict=True):
         best = np.argsort(scores, kind="stable")[-4:]
