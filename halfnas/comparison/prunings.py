@@ -49,7 +49,7 @@ def run(
         start = time.perf_counter()
         pruner.step(batch)
         seconds += time.perf_counter() - start
-    return Pruning(pruner.name, seed, pruner.mask, seconds, pruner.figures())
+    return Pruning(pruner.name, seed, pruner.mask, seconds, pruner.metrics())
 
 
 def scoring_memory(

@@ -39,12 +39,19 @@ class Pruner(ABC):
         """Start over, with everything kept or, where no data is needed, with the final mask."""
 
     def step(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """Take one step; returns figures for the log."""
+        """Take one step; returns metrics for the log."""
         raise NotImplementedError(f"{type(self).__name__} needs no data")
 
-    def figures(self) -> dict[str, float]:
-        """What there is to say of the mask in the end."""
+    def metrics(self) -> dict[str, float]:
+        """How far the mask can be relied on, in the end; empty where a pruner cannot say."""
         return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a pruning that goes on needs beside its settings: tensors and numbers. Empty where `begin` does all."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - see state_dict
+        """Go on from where `state` was taken, after `begin` with the settings of before."""
 
 
 class RandomPruner(Pruner):
