@@ -13,8 +13,8 @@ from halfnas.memory import peak_live_memory
 from halfnas.pruning.importance import IMPORTANCES
 from halfnas.pruning.importance_pruner import ImportancePruner
 from halfnas.pruning.pruner import Pruner
-from halfnas.pruning.ranking import Batch, split
 from halfnas.pruning.reliability import agreement
+from halfnas.pruning.sample import Batch, split
 from halfnas.spaces import Mask, SearchSpace
 from halfnas.spaces.candidates import Candidates, Floats
 

@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.func import replace_all_batch_norm_modules_, vmap
 
 from halfnas.networks import Supernet
-from halfnas.pruning.ranking import RankingFunction, Sample, ScoringNetwork
+from halfnas.pruning.ranking import RankingFunction
+from halfnas.pruning.sample import Sample
+from halfnas.pruning.scoring_network import ScoringNetwork
 from halfnas.spaces.candidates import Floats, Place
 
 #: |r(N)| below this is not divided by.

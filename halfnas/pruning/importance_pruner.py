@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from halfnas.pruning.aggregation import AGGREGATES
 from halfnas.pruning.competition import SCOPES, Competition
 from halfnas.pruning.elimination import Elimination
 from halfnas.pruning.importance import COMBINATIONS, IMPORTANCES
 from halfnas.pruning.pruner import Pruner
-from halfnas.pruning.ranking import Batch, RankingFunction, Sample
-from halfnas.pruning.reliability import chance_agreement, full_agreement, half_agreement
+from halfnas.pruning.ranking import RankingFunction
+from halfnas.pruning.reliability import chance_agreement, half_agreement, whole_agreement
+from halfnas.pruning.sample import Batch, Sample, scaled
 from halfnas.pruning.scoring import Scorer, Unusable
 from halfnas.spaces import Mask, SearchSpace
 from halfnas.spaces.candidates import Flags, Floats
@@ -160,11 +160,9 @@ class ImportancePruner(Pruner):
             "agreement_chance": chance_agreement(kept, self._candidates.groups),
         }
         if len(self._levels) >= 2:
-            halves = self._half_agreement()
-            contested = self._contested(kept)  # two masks always agree on the others
-            share = float(contested.mean())
-            among_them = full_agreement(1 - (1 - halves) / share, len(self._levels), float(kept[contested].mean()))
-            metrics["agreement"] = 1 - share * (1 - among_them)
+            metrics["agreement"] = whole_agreement(
+                self._half_agreement(), len(self._levels), kept, self._candidates.groups
+            )
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -201,13 +199,8 @@ class ImportancePruner(Pruner):
         scores, _ = scorer(self._start)
         return scores[~np.isnan(scores)]
 
-    def _contested(self, kept: Flags) -> Flags:
-        """Candidates of groups that lose some of theirs."""
-        groups = self._candidates.groups
-        return (np.bincount(groups, weights=~kept) > 0)[groups]
-
     def _sample(self, batches: Sequence[Batch], seed: int) -> Sample:
-        return Sample([self._scaled(batch) for batch in batches], seed)
+        return Sample([scaled(batch, self.image_size) for batch in batches], seed)
 
     def _scorer(self, importance: str) -> Scorer:
         return Scorer(
@@ -219,11 +212,6 @@ class ImportancePruner(Pruner):
             candidates_per_call=self._candidates_per_call,
             cuda_graphs=self.cuda_graphs,
         )
-
-    def _scaled(self, batch: Batch) -> Batch:
-        if self.image_size is None or batch.images.shape[-1] <= self.image_size:
-            return batch
-        return batch._replace(images=F.interpolate(batch.images, size=self.image_size, mode="area"))
 
     def _half_agreement(self) -> float:
         everything = np.array(self._levels)

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from halfnas.pruning.pruner import Pruner
-from halfnas.pruning.ranking import split
+from halfnas.pruning.sample import split
 from halfnas.spaces import Mask, SearchSpace
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from halfnas.pruning.ranking import Batch
+from halfnas.pruning.sample import Batch
 from halfnas.spaces import Mask, SearchSpace
 
 

@@ -19,7 +19,8 @@ from halfnas.pruning.importance import (
     initialize,
     taylor_changes,
 )
-from halfnas.pruning.ranking import LogitRanking, RankingFunction, Sample, rates_logits
+from halfnas.pruning.ranking import LogitRanking, RankingFunction, rates_logits
+from halfnas.pruning.sample import Sample
 from halfnas.pruning.stacked import StackedSupernet
 from halfnas.spaces import SearchSpace
 from halfnas.spaces.candidates import Flags, Floats
