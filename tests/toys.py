@@ -5,7 +5,9 @@ from itertools import pairwise
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import TensorDataset
 
+from halfnas.data import ImageDataset
 from halfnas.networks import Mixing
 from halfnas.pruning import RankingFunction
 from halfnas.search import Relaxation
@@ -77,6 +79,24 @@ class ToyPath(Relaxation):
             picked = tuple((int(next(numbers) * len(names)),) for names in edges)
             mixing[kind] = Mixing(weights, supernet.edge_weights(kind), picked)
         return mixing
+
+
+class ToySorted(ImageDataset):
+    """Images of four brightnesses, sorted by class."""
+
+    name = "toy"
+    num_classes, in_channels, image_size = 4, 1, 8
+
+    def __init__(self, num_workers=0, on_device="auto", max_train_images=None):
+        super().__init__(
+            mean=[0.5], std=[0.3], crop_padding=0, flip=False, num_workers=num_workers, on_device=on_device,
+            max_train_images=max_train_images,
+        )  # fmt: skip
+
+    def _raw(self, *, train):
+        labels = torch.arange(4).repeat_interleave(16 if train else 4)
+        noise = torch.rand(len(labels), 1, 8, 8, generator=torch.Generator().manual_seed(int(train)))
+        return TensorDataset((60 * labels.view(-1, 1, 1, 1) + 40 * noise).to(torch.uint8), labels)
 
 
 class Gumbel(Relaxation):

@@ -154,6 +154,11 @@ class SupernetCell(nn.Module, ABC):
             cast(MixedOperation | PartialMixedOperation, edge).keep(names)
 
     @staticmethod
+    def suits(plan: CellPlan) -> bool:
+        """Whether the engine can compute a cell of these sizes; the plain one takes its place where it cannot."""
+        return True
+
+    @staticmethod
     def memory_format(device: torch.device) -> torch.memory_format:
         """How the images should lie in memory."""
         return torch.contiguous_format

@@ -11,6 +11,7 @@ Architecture parameters are shared by all cells of a kind: `alpha[kind]` is one 
 edge after edge; `beta[kind]` has one entry an edge.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import cast
@@ -20,9 +21,12 @@ from torch import Tensor, nn
 
 from halfnas.networks.cell import MixedOperation, Mixing, Parts, SupernetCell, concatenated
 from halfnas.networks.macro import MacroNetwork
+from halfnas.networks.plain import PlainCell
 from halfnas.networks.recompute import recomputed
 from halfnas.spaces import CellKind, CellPlan, Genotype, Mask, SearchSpace, discretize
 from halfnas.spaces.candidates import Candidates, Place
+
+log = logging.getLogger(__name__)
 
 #: Standard deviation of the initial alpha and beta (quark0/darts, cnn/model_search.py).
 ARCHITECTURE_INIT_STD = 1e-3
@@ -54,15 +58,21 @@ class Supernet(MacroNetwork):
 
         def make_cell(plan: CellPlan, kind: CellKind) -> nn.Module:
             kept = mask.kept[plan.kind]
-            return cell(space, plan, kind, kept, partial_channels, recompute_nodes=recompute != "none")
+            suitable = cell if cell.suits(plan) else PlainCell
+            return suitable(space, plan, kind, kept, partial_channels, recompute_nodes=recompute != "none")
 
         super().__init__(space, space.skeleton(search=True), make_cell)
         self.mask = mask
         self._recompute_cells = recompute == "cells"
         self._memory_format = cell.memory_format
-        self.compiled = compile
-        if compile:
-            _compile_parts([layer for layer in self.layers if isinstance(layer, SupernetCell)])
+        cells = [layer for layer in self.layers if isinstance(layer, SupernetCell)]
+        if plain := sum(not isinstance(layer, cell) for layer in cells):
+            log.warning(
+                "%d of %d cells run on the plain engine: their edges change the number of channels", plain, len(cells)
+            )
+        self.compiled = compile and any(layer.compiles for layer in cells)
+        if self.compiled:
+            _compile_parts(cells)
         self.alpha = nn.ParameterDict({kind: _small(sum(map(len, edges))) for kind, edges in mask.kept.items()})
         self.beta = nn.ParameterDict(
             {kind: _small(len(edges)) for kind, edges in mask.kept.items() if edge_normalization}

@@ -106,6 +106,11 @@ class FusedCell(SupernetCell):
             self.compile_parts()
 
     @staticmethod
+    def suits(plan: CellPlan) -> bool:
+        """All edges keep one and the same number of channels."""
+        return len({c for edge in plan.edges for c in (edge.in_channels, edge.out_channels)}) == 1
+
+    @staticmethod
     def memory_format(device: torch.device) -> torch.memory_format:
         """On a CPU convolutions of few channels are many times faster with the channels last."""
         return torch.channels_last if device.type == "cpu" else torch.contiguous_format
