@@ -90,7 +90,7 @@ class SupernetCell(nn.Module, ABC):
 
     Args:
         plan, kind: where the cell sits and what its graph is.
-        kept: candidates of each edge.
+        kept: the names of the candidates of each edge.
         partial_channels: K, only 1/K of the channels goes through the candidates.
         recompute_nodes: see `halfnas.networks.recompute`.
     """
@@ -129,7 +129,7 @@ class SupernetCell(nn.Module, ABC):
         return self(*inputs, mixing=mixing) if mixing.picked is None else self.by_edges(*inputs, mixing=mixing)
 
     def by_edges(self, *inputs: Parts, mixing: Mixing) -> Tensor:
-        """What `run` gives, edge after edge as in the textbook.
+        """Compute the cell edge after edge, as in the textbook, and of every edge what the mixing picked.
 
         Engines save by computing many candidates together; of those that were picked there are few.
         """

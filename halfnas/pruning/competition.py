@@ -17,7 +17,7 @@ class Competition(Candidates):
         targets: candidates to keep of every group.
 
     Args:
-        ratio: what to keep of every group.
+        ratio: the fraction to keep of every group.
         scope: see `SCOPES`.
 
     Raises:
@@ -55,9 +55,12 @@ class Competition(Candidates):
         The last candidate of an edge besides `none` is never removed. Of equals the one that comes first goes first.
 
         Args:
-            kept: those that are left, [J].
-            scores: [J]; where it is NaN a candidate is not touched.
-            targets: candidates to keep of every group.
+            kept: flags of the candidates that are left, [J].
+            scores: the score of every candidate, [J]; where it is NaN the candidate is not touched.
+            targets: the number of candidates to keep of every group.
+
+        Returns:
+            The numbers of the candidates, in the order of their removal.
         """
         others = np.bincount(self.edges[kept & ~self.is_none], minlength=self.edges[-1] + 1)
         surplus = np.bincount(self.groups[kept], minlength=len(targets)) - targets

@@ -18,10 +18,11 @@ class Elimination:
     """Removes the least important candidates in rounds, and tells how long each one lasted.
 
     Attributes:
-        targets: of every round, the candidates that every group has after it; empty where nothing is to be removed.
+        targets: the number of candidates that every group has after a round, round by round; empty where nothing is to
+            be removed.
 
     Args:
-        candidates: who competes with whom, and how many stay.
+        candidates: the groups that compete, and how many of each stay.
         rounds: over how many rounds the removal is spread; None removes one candidate an edge and round.
     """
 
@@ -39,6 +40,9 @@ class Elimination:
 
     def __call__(self, scores: Scores) -> tuple[Floats, dict[str, float]]:
         """Go through all rounds.
+
+        Args:
+            scores: rates the candidates of one network that are left; a candidate with NaN is not touched.
 
         Returns:
             The level of every candidate, [J]: the score with which it fell, or, if lower, just above the highest one

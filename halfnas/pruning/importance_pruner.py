@@ -228,7 +228,7 @@ class ImportancePruner(Pruner):
         self.mask = replace(self._whole, kept=kept, importance=named)
 
     def _keep(self, levels_NJ: Floats, everything_MJ: Floats) -> Flags:
-        """What some of the repeats would keep."""
+        """The flags of the candidates that N of all M repeats would keep, [J]."""
         candidates = self._candidates
         scores = AGGREGATES[self._aggregate](levels_NJ, candidates, everything_MJ)
         kept = self._start.copy()
@@ -245,5 +245,5 @@ def _one_of(setting: str, value: str, known: Sequence[str]) -> list[str]:
 
 
 def _step_seed(seed: int, step: int) -> int:
-    """One stream of initialisations a seed; streams of neighbouring seeds do not overlap."""
+    """The seed of a repeat, from a stream of its own for every seed of a run; neighbouring streams do not overlap."""
     return (seed * 1_000_003 + step) % 2**63

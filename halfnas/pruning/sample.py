@@ -1,4 +1,4 @@
-"""What networks are rated on."""
+"""The images that networks are rated on."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -33,11 +33,11 @@ def scaled(batch: Batch, size: int | None) -> Batch:
 
 
 class Sample:
-    """What networks are compared on: the same batches, and the same random numbers, for all of them.
+    """The same batches, and the same random numbers, for all networks that are compared.
 
     Args:
         batches: at least one.
-        seed: of the numbers that ranking functions draw for themselves.
+        seed: the seed of the numbers that ranking functions draw for themselves.
     """
 
     def __init__(self, batches: Sequence[Batch], seed: int = 0) -> None:

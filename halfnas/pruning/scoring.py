@@ -40,8 +40,8 @@ class Scorer:
     candidates out by alpha = -inf; elsewhere candidates that are left out do not run.
 
     Args:
-        space: of the scoring network.
-        candidates: of the space that is pruned.
+        space: the space of the scoring network, at its sizes.
+        candidates: the candidates of the space that is pruned.
         rankers: ranking functions by name.
         importance: "exact" or "taylor", see `halfnas.pruning.importance`.
         combine: how several ranking functions become one score, see `halfnas.pruning.importance.combine`.
@@ -140,11 +140,11 @@ class LogitScores:
     """First-order importance to ranking functions of logits, of all of them in one pass.
 
     Attributes:
-        network: what is scored.
+        network: the scoring network.
 
     Args:
-        space: of the scoring network.
-        candidates: of the space that is pruned.
+        space: the space of the scoring network, at its sizes.
+        candidates: the candidates of the space that is pruned.
         rankers: ranking functions.
         sample: an example.
         cuda_graphs: see `halfnas.training.Replay`.
@@ -192,7 +192,8 @@ class LogitScores:
         Args:
             kept: candidates that run.
             images: [G, N, C, H, W].
-            alpha: of every one of them, [J]: 0, or -inf to leave it out, which is the same as if it did not run.
+            alpha: the architecture parameter of every one of them, [J]: 0, or -inf to leave it out, which is the same
+                as if it did not run.
 
         Returns:
             A row for every ranking function: of every candidate, and r(N), [R, J + 1].

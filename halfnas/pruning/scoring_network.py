@@ -81,7 +81,7 @@ class ScoringNetwork:
         return normalize
 
     def parameters(self) -> dict[str, Tensor]:
-        """Everything but architecture parameters, by name."""
+        """All parameters but those of the architecture, by name."""
         own = dict(self.module.named_parameters())
         return {name: p.detach() for name, p in own.items() if not name.startswith(("alpha.", "beta."))}
 
@@ -91,7 +91,7 @@ class ScoringNetwork:
         return {name: p for name, p in self.parameters().items() if name in names}
 
     def features(self, images: Tensor, parameters: Mapping[str, Tensor] | None = None, **settings: Any) -> Tensor:
-        """What the global pooling reads, [B, C', H', W']; the arguments are those of a call."""
+        """The features that the global pooling reads, [B, C', H', W']; the arguments are those of a call."""
         head = self.module.head
         pooling = next((part for part in head.modules() if isinstance(part, nn.AdaptiveAvgPool2d)), head)
         read: list[Tensor] = []

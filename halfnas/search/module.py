@@ -47,7 +47,7 @@ class BilevelSearch(LightningModule):
 
     Attributes:
         stage: prefix of the metrics.
-        seed: of what the relaxation draws.
+        seed: the seed of what the relaxation draws.
         supernet: the network that is searched.
         step: what a training step does, once the optimisers are made.
     """
@@ -113,7 +113,7 @@ class BilevelSearch(LightningModule):
         return self.supernet(images)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """What a weight step minimises; also what the memory of a step is measured on."""
+        """The loss that a weight step minimises, a scalar; the memory of a step is measured on it too."""
         noise = draw(self.relaxation, self.supernet, generator(self.seed, "relaxation of a rehearsal", 0))
         return nn.functional.cross_entropy(self.supernet(images, self.relaxation(self.supernet, noise)), labels)
 
@@ -184,7 +184,7 @@ class BilevelSearch(LightningModule):
         self.step.begin_epoch(self.current_epoch, self.epochs)
 
     def training_step(self, batch: Pair, batch_idx: int) -> None:
-        """One architecture step, once warm, and one weight step."""
+        """Take one architecture step, once warm, and one weight step."""
         first_half, second_half = batch
         self.step.draw(self.current_epoch, batch_idx)
         self._replay(*first_half, *(second_half or ()))

@@ -52,7 +52,7 @@ class Softmax(Relaxation):
 
 
 def draw(relaxation: Relaxation, supernet: Supernet, generator: torch.Generator) -> Tensor | None:
-    """What a relaxation draws for one forward pass, where it wants to have it."""
+    """The noise of one forward pass, on the device where the relaxation wants to have it; None for none."""
     noise = relaxation.draw(supernet, generator)
     if noise is None or not relaxation.captures:
         return noise

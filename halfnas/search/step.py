@@ -26,13 +26,13 @@ class BilevelStep:
     gradient of alpha needs.
 
     Args:
-        supernet: what is searched, in training mode.
+        supernet: the network that is searched, in training mode.
         weights: optimiser of its weights.
         architecture: optimiser of its architecture parameters.
         gradient_clip: largest L2 norm of the weights' gradient.
         relaxation: how architecture parameters become weights of a mixture.
         regularizer: a term added to the loss of the architecture step.
-        seed: of what the relaxation draws.
+        seed: the seed of what the relaxation draws.
         backward: computes gradients of a loss; that of Lightning where several processes share them.
 
     Attributes:
@@ -97,10 +97,10 @@ class BilevelStep:
         """Take the step; without images of the second half the architecture stays as it is.
 
         Args:
-            images: of the first half, [B, C, H, W].
-            labels: theirs, [B].
-            architecture_images: of the second half, [B', C, H, W].
-            architecture_labels: theirs, [B'].
+            images: a batch of the first half, [B, C, H, W].
+            labels: the labels of `images`, [B].
+            architecture_images: a batch of the second half, [B', C, H, W].
+            architecture_labels: the labels of `architecture_images`, [B'].
         """
         if architecture_images is not None and architecture_labels is not None:
             self._architecture_step(architecture_images, architecture_labels)

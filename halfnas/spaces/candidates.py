@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Place(NamedTuple):
-    """Where a candidate stands."""
+    """The place of a candidate: its operation on one edge of one kind of cell."""
 
     kind: str
     edge: int
@@ -63,12 +63,12 @@ class Candidates:
 
     @classmethod
     def of(cls, space: SearchSpace) -> "Candidates":
-        """Those of a space."""
+        """Number the candidates of a space."""
         return Candidates({kind: space.candidates(kind) for kind in space.kinds})
 
     @classmethod
     def of_masks(cls, masks: Sequence[Mask]) -> "Candidates":
-        """Those that some of these masks keep, sorted by name, for masks of a space that nothing describes."""
+        """Number the candidates that some of these masks keep, sorted by name: for a space that nothing describes."""
         first = masks[0].kept
         return Candidates(
             {
@@ -92,7 +92,7 @@ class Candidates:
         return tuple(dict.fromkeys(name for edge in self.names[kind] for name in edge))
 
     def flags(self, kept: Kept) -> Flags:
-        """Which candidates a mask keeps, [J]."""
+        """The indicator I of a mask: whether it keeps a candidate, [J]."""
         return np.array([p.operation in kept[p.kind][p.edge] for p in self.places], dtype=bool)
 
     def kept(self, flags: Flags) -> Kept:
@@ -103,7 +103,7 @@ class Candidates:
         }
 
     def named(self, values: Sequence[T]) -> dict[str, list[dict[str, T]]]:
-        """One value a candidate, [J], as kind of cell -> for every edge {name: value}."""
+        """Name the values of all candidates, [J]: kind of cell -> for every edge {name: value}."""
         numbers = iter(values)
         return {kind: [{name: next(numbers) for name in edge} for edge in edges] for kind, edges in self.names.items()}
 
