@@ -134,3 +134,27 @@ class Gumbel(Relaxation):
                 tuple(hard), supernet.edge_weights(kind), tuple((o,) for o in picked), torch.stack(others)
             )
         return mixing
+
+
+class Warm(Relaxation):
+    """A softmax of alpha times noise over a temperature, all on the device: it can be captured."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("temperature", torch.tensor(2.0))
+
+    def begin_epoch(self, epoch, epochs):
+        self.temperature.fill_(2 - epoch / epochs)
+
+    def draw(self, supernet, generator):
+        return torch.randn(14, 1, generator=generator)
+
+    def forward(self, supernet, noise=None):
+        factors = noise.to(supernet.alpha["normal"].dtype) / self.temperature
+        return {
+            kind: Mixing(
+                tuple((a * s).softmax(0) for a, s in zip(supernet.edge_alphas(kind), factors, strict=True)),
+                supernet.edge_weights(kind),
+            )
+            for kind in supernet.alpha
+        }

@@ -8,30 +8,16 @@ from lightning.pytorch import Trainer
 from torch.nn import functional as F
 
 from halfnas.data import Fake, SearchData
-from halfnas.networks import Mixing, build_supernet
-from halfnas.search import BilevelSearch, BilevelStep, Relaxation, Softmax
+from halfnas.networks import build_supernet
+from halfnas.search import BilevelSearch, BilevelStep, Softmax
 from halfnas.search.relaxations import draw
 from halfnas.spaces import DartsSpace, Mask
 from halfnas.training import adam, generator, sgd
 from recorded import give_weights
-from toys import Gumbel, ToyPath
+from toys import Gumbel, ToyPath, Warm
 
 SPACE = DartsSpace(init_channels=4, num_cells=3, num_classes=4, in_channels=1)
 MASK = Mask.random(SPACE, 0.5, 0)
-
-
-class Shift(Relaxation):
-    """A softmax of alpha with noise, all on the device: it can be captured."""
-
-    def draw(self, supernet, generator):
-        return torch.randn(14, 1, generator=generator)
-
-    def forward(self, supernet, noise=None):
-        shift = noise.to(supernet.alpha["normal"].dtype)
-        return {
-            kind: Mixing(tuple((a * s).softmax(0) for a, s in zip(supernet.edge_alphas(kind), shift, strict=True)))
-            for kind in supernet.alpha
-        }
 
 
 def make_supernet(partial_channels=2, **options):
@@ -72,7 +58,7 @@ def test_a_draw_depends_on_seed_epoch_and_number_alone():
 
 
 def test_a_draw_that_may_be_captured_stays_where_it_is():
-    step = make_step(make_supernet(), Shift())
+    step = make_step(make_supernet(), Warm())
     step.draw(0, 0)
     before = step._noise["weights"]
     values = before.clone()
@@ -89,7 +75,7 @@ def test_softmax_draws_nothing():
     assert list(Softmax().parameters()) == list(Softmax().buffers()) == []
 
 
-@pytest.mark.parametrize("relaxation", [ToyPath, Gumbel, Shift])
+@pytest.mark.parametrize("relaxation", [ToyPath, Gumbel, Warm])
 @pytest.mark.parametrize(
     "options",
     [
