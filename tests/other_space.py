@@ -28,3 +28,27 @@ class OtherSpace(SearchSpace):
 
     def skeleton(self, *, search, auxiliary=False, outputs=None):
         raise NotImplementedError
+
+
+class UnevenSpace(SearchSpace):
+    """Two kinds of cell; edges with four, three, two and one candidates, `none` first, last or not at all."""
+
+    name = "uneven"
+
+    def __init__(self):
+        super().__init__(num_classes=10, in_channels=3)
+
+    @property
+    def kinds(self):
+        first = (Edge(0, 1, ("none", "a", "b", "c")), Edge(0, 2, ("a", "none")))
+        second = (Edge(0, 1, ("a", "b", "c")), Edge(0, 2, ("b",)), Edge(1, 2, ("b", "a", "none")))
+        return {
+            "first": CellKind(num_inputs=1, edges=first, edges_per_node=None, output=(2,)),
+            "second": CellKind(num_inputs=1, edges=second, edges_per_node=None, output=(2,)),
+        }
+
+    def operation(self, name, edge, *, search):
+        raise NotImplementedError
+
+    def skeleton(self, *, search, auxiliary=False, outputs=None):
+        raise NotImplementedError

@@ -18,7 +18,8 @@ from halfnas.errors import ConfigError
 from halfnas.pruning.importance import IMPORTANCES
 from halfnas.pruning.importance_pruner import ImportancePruner
 from halfnas.pruning.pruner import Pruner
-from halfnas.pruning.ranking import RankingFunction, Sample, split
+from halfnas.pruning.ranking import RankingFunction
+from halfnas.pruning.sample import Sample, split
 from halfnas.reporting.table import Table
 from halfnas.runs.files import write_text
 from halfnas.spaces import Mask, NASBench201Space, SearchSpace

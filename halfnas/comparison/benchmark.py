@@ -16,10 +16,12 @@ import torch
 from scipy.stats import kendalltau, rankdata, skew, spearmanr
 
 from halfnas.networks import DiscreteNetwork
-from halfnas.pruning.candidates import Floats
 from halfnas.pruning.importance import initialize
-from halfnas.pruning.ranking import RankingFunction, Sample, ScoringNetwork
+from halfnas.pruning.ranking import RankingFunction
+from halfnas.pruning.sample import Sample
+from halfnas.pruning.scoring_network import ScoringNetwork
 from halfnas.spaces import Mask, NASBench201Space, from_architecture_string
+from halfnas.spaces.candidates import Floats
 from halfnas.spaces.nasbench201 import ARCHITECTURE
 
 NUM_BOOTSTRAPS = 1000

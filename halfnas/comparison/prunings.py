@@ -10,13 +10,13 @@ from scipy.stats import spearmanr
 
 from halfnas.data import ImageDataset, PruningData
 from halfnas.memory import peak_live_memory
-from halfnas.pruning.candidates import Candidates, Floats
 from halfnas.pruning.importance import IMPORTANCES
 from halfnas.pruning.importance_pruner import ImportancePruner
 from halfnas.pruning.pruner import Pruner
-from halfnas.pruning.ranking import Batch, split
+from halfnas.pruning.sample import Batch, split
 from halfnas.spaces import Mask, SearchSpace
 from halfnas.spaces.agreement import agreement
+from halfnas.spaces.candidates import Candidates, Floats
 
 MIB = 2**20
 
@@ -51,7 +51,7 @@ def run(
         start = time.perf_counter()
         pruner.step(batch)
         seconds += time.perf_counter() - start
-    return Pruning(pruner.name, seed, pruner.mask, seconds, pruner.figures())
+    return Pruning(pruner.name, seed, pruner.mask, seconds, pruner.metrics())
 
 
 def scoring_memory(
@@ -114,7 +114,7 @@ def summarize(
     prunings: Mapping[str, Sequence[Pruning]], memory: Mapping[str, float | None], space: SearchSpace
 ) -> list[dict[str, str | float | None]]:
     """Make a row a pruner: its cost, its reliability as reported, and as it is between seeds."""
-    candidates = Candidates(space)
+    candidates = Candidates.of(space)
     rows: list[dict[str, str | float | None]] = []
     for name, runs in prunings.items():
         pairs = list(combinations(runs, 2))
@@ -144,7 +144,7 @@ def summarize(
 
 def agreements(prunings: Mapping[str, Sequence[Pruning]], space: SearchSpace) -> Floats:
     """Average the agreement of the masks of two pruners over pairs of different seeds, [P, P]."""
-    candidates = Candidates(space)
+    candidates = Candidates.of(space)
     matrix = np.full((len(prunings), len(prunings)), np.nan)
     for (i, a), (j, b) in product(enumerate(prunings.values()), repeat=2):
         found = [_agree(x.mask, y.mask, candidates) for x, y in product(a, b) if x.seed != y.seed]

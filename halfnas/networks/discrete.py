@@ -18,6 +18,8 @@ class DiscreteCell(nn.Module):
     `none` is a module like the others, so that what stands before it gets a gradient, zero, in every genotype.
 
     Attributes:
+        sources: the state that every operation reads.
+        genes_of_node: for every node the numbers of the operations that are added up in it.
         paths: for every operation its row in the factors of drop path, None where it is never dropped.
         num_paths: how many operations can be dropped.
     """
@@ -32,8 +34,8 @@ class DiscreteCell(nn.Module):
         self.paths: list[int | None] = []
         self.num_paths = 0
         self.sources = [source for _, source in genes]
-        self.genes_per_node = [kind.genes_into(node) for node in kind.nodes]
         targets = [node for node in kind.nodes for _ in range(kind.genes_into(node))]
+        self.genes_of_node = [[g for g, target in enumerate(targets) if target == node] for node in kind.nodes]
         for (name, source), target in zip(genes, targets, strict=True):
             edge = next(e for e in kind.edges_into(target) if kind.edges[e].source == source)
             operation = space.operation(name, plan.edges[edge], search=False)
@@ -49,17 +51,16 @@ class DiscreteCell(nn.Module):
             drop_path: what the outputs of operations are multiplied by, [num_paths, B]; None drops none.
         """
         states = [preprocess(x) for preprocess, x in zip(self.preprocess, inputs, strict=True)]
-        genes = iter(zip(self.operations, self.paths, self.sources, strict=True))
-        for count in self.genes_per_node:
-            node = []
-            for _ in range(count):
-                operation, path, source = next(genes)
-                output = operation(states[source])
-                if drop_path is not None and path is not None:
-                    output = output * drop_path[path][:, None, None, None].to(output.dtype)
-                node.append(output)
-            states.append(sum(node))
+        for genes in self.genes_of_node:
+            states.append(sum(self._output(gene, states, drop_path) for gene in genes))
         return torch.cat([states[i] for i in self.output], dim=1)
+
+    def _output(self, gene: int, states: Sequence[Tensor], drop_path: Tensor | None) -> Tensor:
+        output = self.operations[gene](states[self.sources[gene]])
+        path = self.paths[gene]
+        if drop_path is None or path is None:
+            return output
+        return output * drop_path[path][:, None, None, None].to(output.dtype)
 
 
 class DiscreteNetwork(MacroNetwork):

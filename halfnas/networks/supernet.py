@@ -11,6 +11,7 @@ Architecture parameters are shared by all cells of a kind: `alpha[kind]` is one 
 edge after edge; `beta[kind]` has one entry an edge.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import cast
@@ -20,8 +21,12 @@ from torch import Tensor, nn
 
 from halfnas.networks.cell import MixedOperation, Mixing, Parts, SupernetCell, concatenated
 from halfnas.networks.macro import MacroNetwork
+from halfnas.networks.plain import PlainCell
 from halfnas.networks.recompute import recomputed
 from halfnas.spaces import CellKind, CellPlan, Genotype, Mask, SearchSpace, discretize
+from halfnas.spaces.candidates import Candidates, Place
+
+log = logging.getLogger(__name__)
 
 #: Standard deviation of the initial alpha and beta (quark0/darts, cnn/model_search.py).
 ARCHITECTURE_INIT_STD = 1e-3
@@ -53,15 +58,21 @@ class Supernet(MacroNetwork):
 
         def make_cell(plan: CellPlan, kind: CellKind) -> nn.Module:
             kept = mask.kept[plan.kind]
-            return cell(space, plan, kind, kept, partial_channels, recompute_nodes=recompute != "none")
+            suitable = cell if cell.suits(plan, kind) else PlainCell
+            return suitable(space, plan, kind, kept, partial_channels, recompute_nodes=recompute != "none")
 
         super().__init__(space, space.skeleton(search=True), make_cell)
         self.mask = mask
         self._recompute_cells = recompute == "cells"
         self._memory_format = cell.memory_format
-        self.compiled = compile
-        if compile:
-            _compile_parts([layer for layer in self.layers if isinstance(layer, SupernetCell)])
+        cells = [layer for layer in self.layers if isinstance(layer, SupernetCell)]
+        if plain := sum(not isinstance(layer, cell) for layer in cells):
+            log.warning(
+                "%d of %d cells run on the plain engine: their edges change channels or resolution", plain, len(cells)
+            )
+        self.compiled = compile and any(layer.compiles for layer in cells)
+        if self.compiled:
+            _compile_parts(cells)
         self.alpha = nn.ParameterDict({kind: _small(sum(map(len, edges))) for kind, edges in mask.kept.items()})
         self.beta = nn.ParameterDict(
             {kind: _small(len(edges)) for kind, edges in mask.kept.items() if edge_normalization}
@@ -71,17 +82,17 @@ class Supernet(MacroNetwork):
         """Images [B, C, H, W] -> logits [B, num_classes].
 
         Args:
-            mixing: weights to use in place of `self.mixing()`, for methods with a relaxation of their own.
+            mixing: kind of cell -> weights to use in place of `self.mixing()`, for methods with a relaxation of their
+                own. Only the candidates that it picks are computed.
         """
         mixing = self.mixing() if mixing is None else mixing
         states: tuple[Parts, ...] = self.stem(images.contiguous(memory_format=self._memory_format(images.device)))
         for layer, kind in zip(self.layers, self.layer_kinds, strict=True):
             if kind is None:
                 output = layer(concatenated(states[-1]))
-            elif self._recompute_cells:
-                output = recomputed(partial(layer, mixing=mixing[kind]), *states, owner=layer)
             else:
-                output = layer(*states, mixing=mixing[kind])
+                run = partial(cast(SupernetCell, layer).run, mixing=mixing[kind])
+                output = recomputed(run, *states, owner=layer) if self._recompute_cells else run(*states)
             states = (*states[1:], output)
         return self.head(concatenated(states[-1]))
 
@@ -90,7 +101,7 @@ class Supernet(MacroNetwork):
         return {
             kind: Mixing(
                 tuple(torch.softmax(alpha_O, dim=0) for alpha_O in self.edge_alphas(kind)),
-                self._edge_weights(kind) if kind in self.beta else None,
+                self.edge_weights(kind),
             )
             for kind in self.alpha
         }
@@ -113,24 +124,33 @@ class Supernet(MacroNetwork):
         for layer, kind_of_layer in zip(self.layers, self.layer_kinds, strict=True):
             if kind_of_layer is not None:
                 cast(SupernetCell, layer).narrow(mask.kept[kind_of_layer])
-        for kind, edges in mask.kept.items():
-            stays = [name in edges[e] for e, names in enumerate(self.mask.kept[kind]) for name in names]
-            alpha = self.alpha[kind]
-            self.alpha[kind] = nn.Parameter(alpha[torch.tensor(stays)], requires_grad=alpha.requires_grad)
+        candidates = self.candidates
+        stays = torch.from_numpy(candidates.flags(mask.kept))
+        for kind, alpha in self.alpha.items():
+            self.alpha[kind] = nn.Parameter(alpha[stays[candidates.of_kind(kind)]], requires_grad=alpha.requires_grad)
         self.mask = mask
 
-    def candidate_modules(self) -> Iterator[tuple[str, str, int]]:
-        """Of every candidate in every cell the name of its module, its kind of cell, and its index into alpha."""
+    @property
+    def candidates(self) -> Candidates:
+        """The kept candidates in a row; those of one kind of cell as in its alpha."""
+        return Candidates(self.mask.kept)
+
+    def candidate_modules(self) -> Iterator[tuple[str, int]]:
+        """The name of the module of every candidate in every cell, and its number in `candidates`."""
+        index = self.candidates.index
         for number, (layer, kind) in enumerate(zip(self.layers, self.layer_kinds, strict=True)):
             if kind is None:
                 continue
             modules = layer.named_modules(prefix=f"layers.{number}")
             mixed = ((prefix, module) for prefix, module in modules if isinstance(module, MixedOperation))
-            names = (f"{prefix}.operations.{name}" for prefix, edge in mixed for name in edge.operations)
-            for index, name in enumerate(names):
-                yield name, kind, index
+            for e, (prefix, edge) in enumerate(mixed):
+                for name in edge.operations:
+                    yield f"{prefix}.operations.{name}", index[Place(kind, e, name)]
 
-    def _edge_weights(self, kind: str) -> Tensor:
+    def edge_weights(self, kind: str) -> Tensor | None:
+        """The weight of every edge in its node, [E]: softmax(beta) over the edges into a node; None for a plain sum."""
+        if kind not in self.beta:
+            return None
         cell = self.space.kinds[kind]
         sizes = [len(cell.edges_into(node)) for node in cell.nodes]
         return torch.cat([torch.softmax(part, dim=0) for part in self.beta[kind].split(sizes)])
@@ -139,14 +159,14 @@ class Supernet(MacroNetwork):
     def strengths(self) -> dict[str, list[dict[str, float]]]:
         """Kind -> for each edge {operation: mixing weight times edge weight}, what discretisation compares."""
         strengths = {}
-        for kind, (operations, edges) in self.mixing().items():
-            scale = [1.0] * len(operations) if edges is None else edges.tolist()
+        for kind, mixing in self.mixing().items():
+            scale = [1.0] * len(mixing.operations) if mixing.edges is None else mixing.edges.tolist()
             strengths[kind] = [
                 {
                     name: weight * scale[e]
                     for name, weight in zip(self.mask.kept[kind][e], weights.tolist(), strict=True)
                 }
-                for e, weights in enumerate(operations)
+                for e, weights in enumerate(mixing.operations)
             ]
         return strengths
 

@@ -4,7 +4,9 @@ from halfnas.pruning.importance import exact_changes, taylor_changes
 from halfnas.pruning.importance_pruner import ImportancePruner, NothingUsable
 from halfnas.pruning.module import PruningModule
 from halfnas.pruning.pruner import NoPruner, Pruner, RandomPruner
-from halfnas.pruning.ranking import Batch, LogitRanking, RankingFunction, Sample, ScoringNetwork
+from halfnas.pruning.ranking import LogitRanking, RankingFunction
+from halfnas.pruning.sample import Batch, Sample
+from halfnas.pruning.scoring_network import ScoringNetwork
 
 __all__ = [
     "Batch", "ImportancePruner", "LogitRanking", "NoPruner", "NothingUsable", "Pruner", "PruningModule",

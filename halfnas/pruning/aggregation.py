@@ -10,20 +10,21 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import rankdata
 
-from halfnas.pruning.candidates import Candidates, Floats
+from halfnas.pruning.competition import Competition
+from halfnas.spaces.candidates import Floats
 
 
-def mean(scores_NJ: Floats, candidates: Candidates, all_MJ: Floats | None = None) -> Floats:
+def mean(scores_NJ: Floats, candidates: Competition, all_MJ: Floats | None = None) -> Floats:
     """Arithmetic mean of every candidate, [J]."""
     return scores_NJ.mean(axis=0)
 
 
-def median(scores_NJ: Floats, candidates: Candidates, all_MJ: Floats | None = None) -> Floats:
+def median(scores_NJ: Floats, candidates: Competition, all_MJ: Floats | None = None) -> Floats:
     """Median of every candidate: a few wild repeats do not count."""
     return np.median(scores_NJ, axis=0)
 
 
-def rank(scores_NJ: Floats, candidates: Candidates, all_MJ: Floats | None = None) -> Floats:
+def rank(scores_NJ: Floats, candidates: Competition, all_MJ: Floats | None = None) -> Floats:
     """Mean rank among the candidates that it competes with, so that all repeats have the same say."""
     ranks = np.empty_like(scores_NJ)
     for group in np.unique(candidates.groups):
@@ -32,7 +33,7 @@ def rank(scores_NJ: Floats, candidates: Candidates, all_MJ: Floats | None = None
     return ranks.mean(axis=0)
 
 
-def shrink(scores_NJ: Floats, candidates: Candidates, all_MJ: Floats | None = None) -> Floats:
+def shrink(scores_NJ: Floats, candidates: Competition, all_MJ: Floats | None = None) -> Floats:
     """Means, drawn towards what the same operation scores on the other edges of its kind of cell, [J].
 
     A mean over few repeats is mostly noise. Each is replaced by m + w (mean - m), m the mean over the edges of its kind
@@ -65,7 +66,7 @@ def shrink(scores_NJ: Floats, candidates: Candidates, all_MJ: Floats | None = No
 
 
 #: name -> (scores of N repeats [N, J], the candidates, all repeats [M, J]) -> [J]
-AGGREGATES: dict[str, Callable[[Floats, Candidates, Floats | None], Floats]] = {
+AGGREGATES: dict[str, Callable[[Floats, Competition, Floats | None], Floats]] = {
     "mean": mean,
     "median": median,
     "rank": rank,

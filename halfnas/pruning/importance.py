@@ -17,8 +17,10 @@ from torch import Tensor
 from torch.func import replace_all_batch_norm_modules_, vmap
 
 from halfnas.networks import Supernet
-from halfnas.pruning.candidates import Floats, Place
-from halfnas.pruning.ranking import RankingFunction, Sample, ScoringNetwork
+from halfnas.pruning.ranking import RankingFunction
+from halfnas.pruning.sample import Sample
+from halfnas.pruning.scoring_network import ScoringNetwork
+from halfnas.spaces.candidates import Floats, Place
 
 #: |r(N)| below this is not divided by.
 EPS = 1e-12
@@ -50,11 +52,9 @@ def draw_weight(weight: Tensor, generator: torch.Generator) -> None:
 
 
 def scored_places(supernet: Supernet) -> list[Place]:
-    """The candidates that get a score: those on edges that keep more than one."""
-    kept = supernet.mask.kept
-    return [
-        Place(kind, e, name) for kind in kept for e, names in enumerate(kept[kind]) if len(names) > 1 for name in names
-    ]
+    """The places of the candidates that get a score, which are those on edges that keep more than one."""
+    candidates = supernet.candidates
+    return [place for place, number in zip(candidates, candidates.alternatives, strict=True) if number > 1]
 
 
 @torch.no_grad()
@@ -95,7 +95,7 @@ def exact_changes(
 
 
 def _each_left_out(alphas: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Of every vector [n_e] a matrix [sum of all n, n_e]: a row for each candidate, in order, with -inf at that one."""
+    """Make a matrix [sum of all n, n_e] of every vector [n_e]: a row for each candidate, with -inf at that one."""
     sizes = [len(alpha) for alpha in alphas]
     starts = [sum(sizes[:e]) for e in range(len(sizes))]
     lanes = []
@@ -139,7 +139,7 @@ def check_derivatives() -> None:
 def derivatives(
     ranker: RankingFunction, value: Tensor, alphas: Sequence[Tensor], *, keep_graph: bool = False
 ) -> Sequence[Tensor]:
-    """Of the value of a ranking function, by every alpha. Raises ValueError where it has none."""
+    """The derivatives of the value of a ranking function by every alpha. Raises ValueError where it has none."""
     if not (ranker.differentiable and value.requires_grad):
         name = type(ranker).__name__
         raise ValueError(f"`importance=taylor` needs derivatives, which {name} does not give; use importance=exact")

@@ -6,17 +6,20 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 from pydantic import Field
-from torch.nn import functional as F
 
 from halfnas.pruning.aggregation import AGGREGATES
-from halfnas.pruning.candidates import SCOPES, Candidates, Flags, Floats
+from halfnas.pruning.competition import SCOPES, Competition
+from halfnas.pruning.elimination import Elimination
 from halfnas.pruning.importance import COMBINATIONS, IMPORTANCES
 from halfnas.pruning.pruner import Pruner
-from halfnas.pruning.ranking import Batch, RankingFunction, Sample
-from halfnas.pruning.reliability import chance_agreement, full_agreement, half_agreement
+from halfnas.pruning.ranking import RankingFunction
+from halfnas.pruning.reliability import chance_agreement, half_agreement, whole_agreement
+from halfnas.pruning.sample import Batch, Sample, scaled
 from halfnas.pruning.scoring import Scorer, Unusable
 from halfnas.spaces import Mask, SearchSpace
+from halfnas.spaces.candidates import Flags, Floats
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +35,9 @@ class ImportancePruner(Pruner):
     """Removes the least important candidates of a scoring network, over many of them.
 
     A repeat is a whole pruning of a scoring network with an initialisation and batches of its own: in each round the
-    candidates that are left are scored, and the least important ones removed (Algorithm 1 of arXiv 2505.13586). Its
-    outcome is a level for every candidate: the score with which it fell, or, if lower, just above the highest one with
-    which another of its group had fallen before; for survivors, their last score likewise. With one round levels are
-    the scores; with one repeat the mask is what is left in the end. Levels are aggregated over the repeats, and the
-    mask keeps the highest ones.
+    candidates that are left are scored, and the least important ones removed. Its outcome is a level for every
+    candidate, see `halfnas.pruning.elimination`. With one round levels are the scores; with one repeat the mask is what
+    is left in the end. Levels are aggregated over the repeats, and the mask keeps the highest ones.
 
     Args:
         name: what mask.json says under `pruner`.
@@ -116,23 +117,28 @@ class ImportancePruner(Pruner):
         """Start with everything kept."""
         self._scoring_space = scoring_space
         self._seed = seed
-        self._candidates = Candidates(space, ratio, self._scope)
+        self._candidates = Competition(space, ratio, self._scope)
         self._whole = replace(Mask.full(space), ratio=ratio, pruner=self.name, seed=seed)
-        self._start = self._candidates.flags(self._whole.kept)
-        self._schedule = self._make_schedule()
+        self._start = np.ones(len(self._candidates), dtype=bool)
+        self._eliminate = Elimination(self._candidates, self._rounds)
         self.mask = self._whole
         self._scores = self._scorer(self.importance)
-        self.done = len(self._schedule) == 0
+        self.done = len(self._eliminate.targets) == 0
         self.max_steps = 0 if self.done else self._most_repeats
         self._levels: list[Floats] = []
         self._step = 0
 
     def step(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """One repeat, and the mask of all so far. A repeat with scores that are not finite is dropped."""
-        seed = _step_seed(self._seed, self._step)
+        """One repeat, and the mask of all so far. A repeat with scores that are not finite is dropped.
+
+        Raises:
+            NothingUsable: it is the last one, and all were dropped.
+        """
+        sample = self._sample(batches, _step_seed(self._seed, self._step))
         self._step += 1
         try:
-            levels, figures = self._prune(self._sample(batches, seed))
+            self._scores.begin(sample)
+            levels, metrics = self._eliminate(self._scores)
         except Unusable as error:
             log.warning("repeat %d is left out: %s", self._step, error)
             if self._step == self.max_steps and not self._levels:
@@ -140,34 +146,52 @@ class ImportancePruner(Pruner):
             self.done = self._step == self.max_steps
             return {}
         self._levels.append(levels)
-        everything = np.array(self._levels)
-        kept = self._keep(everything, everything)
-        importance = AGGREGATES[self._aggregate](everything, self._candidates, everything)
-        self.mask = replace(self._whole, kept=self._candidates.kept(kept), importance=self._named(importance))
+        self._update_mask()
         if len(self._levels) >= 2 and (len(self._levels) % 2 == 0 or self._step == self.max_steps):
-            figures["agreement_of_halves"] = halves = self._half_agreement()
+            metrics["agreement_of_halves"] = halves = self._half_agreement()
             stable = self.stability is not None and halves >= self.stability
             self.done = stable and len(self._levels) >= FEWEST_REPEATS
         self.done = self.done or self._step == self.max_steps
-        return figures
+        return metrics
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Reliability: the agreement to be expected with a pruning from another seed, and what chance would give."""
         if not self._levels:
             return {}
         kept = self._candidates.flags(self.mask.kept)
-        figures = {
+        metrics = {
             "repeats": float(len(self._levels)),
             "repeats_dropped": float(self._step - len(self._levels)),
             "agreement_chance": chance_agreement(kept, self._candidates.groups),
         }
         if len(self._levels) >= 2:
-            halves = self._half_agreement()
-            contested = self._contested(kept)  # two masks always agree on the others
-            share = float(contested.mean())
-            among_them = full_agreement(1 - (1 - halves) / share, len(self._levels), float(kept[contested].mean()))
-            figures["agreement"] = 1 - share * (1 - among_them)
-        return figures
+            metrics["agreement"] = whole_agreement(
+                self._half_agreement(), len(self._levels), kept, self._candidates.groups
+            )
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """The levels of all repeats so far [N, J], how many steps were taken, and whether they are enough."""
+        levels = np.array(self._levels).reshape(-1, len(self._candidates))
+        return {"levels": torch.from_numpy(levels), "step": self._step, "done": self.done, "seed": self._seed}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there, after `begin` with the settings of before.
+
+        Raises:
+            ValueError: the state is that of another seed or space.
+        """
+        levels = state["levels"].numpy()
+        if state["seed"] != self._seed or levels.shape[1] != len(self._candidates):
+            raise ValueError(
+                f"the state of the pruner has seed {state['seed']} and {levels.shape[1]} candidates, this pruning has "
+                f"seed {self._seed} and {len(self._candidates)}"
+            )
+        self._levels = list(levels)
+        self._step = int(state["step"])
+        self.done = bool(state["done"])
+        if self._levels:
+            self._update_mask()
 
     def first_scores(self, batches: Sequence[Batch], importance: str) -> Floats:
         """Scores of all candidates [J] on the first scoring network, by either importance.
@@ -180,24 +204,8 @@ class ImportancePruner(Pruner):
         scores, _ = scorer(self._start)
         return scores[~np.isnan(scores)]
 
-    def _contested(self, kept: Flags) -> Flags:
-        """Candidates of groups that lose some of theirs."""
-        groups = self._candidates.groups
-        return (np.bincount(groups, weights=~kept) > 0)[groups]
-
-    def _make_schedule(self) -> list[np.ndarray]:
-        """Targets of all groups after each round."""
-        candidates, start = self._candidates, self._start
-        sizes = np.bincount(candidates.groups[start])
-        surplus = sizes - candidates.targets
-        edges = np.array([len(np.unique(candidates.edges[candidates.groups == g])) for g in range(len(sizes))])
-        most = int(np.ceil(surplus / edges).max())
-        if self._rounds is None or self._rounds >= most:
-            return [sizes - np.minimum(surplus, edges * (t + 1)) for t in range(most)]
-        return [sizes - np.floor(surplus * (t + 1) / self._rounds + 0.5).astype(int) for t in range(self._rounds)]
-
     def _sample(self, batches: Sequence[Batch], seed: int) -> Sample:
-        return Sample([self._scaled(batch) for batch in batches], seed)
+        return Sample([scaled(batch, self.image_size) for batch in batches], seed)
 
     def _scorer(self, importance: str) -> Scorer:
         return Scorer(
@@ -210,57 +218,27 @@ class ImportancePruner(Pruner):
             cuda_graphs=self.cuda_graphs,
         )
 
-    def _prune(self, sample: Sample) -> tuple[Floats, dict[str, float]]:
-        """All rounds on one scoring network: levels of all candidates [J], and r(N) of the whole network."""
-        candidates = self._candidates
-        kept = self._start.copy()
-        levels = np.zeros(len(kept))
-        floor = np.full(len(candidates.targets), -np.inf)
-        figures: dict[str, float] = {}
-        self._scores.begin(sample)
-        for targets in self._schedule:
-            scores, ratings = self._scores(kept)
-            figures = figures or ratings
-            levels = np.where(np.isnan(scores), levels, scores)
-            for j in candidates.remove(kept, scores, targets):
-                group = candidates.groups[j]
-                floor[group] = levels[j] = max(_above(floor[group]), scores[j])
-                kept[j] = False
-            levels[kept] = np.maximum(levels[kept], _above(floor[candidates.groups[kept]]))
-        return levels, figures
-
-    def _scaled(self, batch: Batch) -> Batch:
-        if self.image_size is None or batch.images.shape[-1] <= self.image_size:
-            return batch
-        return batch._replace(images=F.interpolate(batch.images, size=self.image_size, mode="area"))
-
     def _half_agreement(self) -> float:
         everything = np.array(self._levels)
         return half_agreement(everything, lambda half: self._keep(half, everything), self._seed)
 
+    def _update_mask(self) -> None:
+        """The mask of all repeats so far."""
+        candidates, everything = self._candidates, np.array(self._levels)
+        kept = candidates.kept(self._keep(everything, everything))
+        scores = AGGREGATES[self._aggregate](everything, candidates, everything)
+        named = candidates.named(
+            [None if n == 1 else float(score) for score, n in zip(scores, candidates.alternatives, strict=True)]
+        )
+        self.mask = replace(self._whole, kept=kept, importance=named)
+
     def _keep(self, levels_NJ: Floats, everything_MJ: Floats) -> Flags:
-        """What some of the repeats would keep."""
+        """The flags of the candidates that N of all M repeats would keep, [J]."""
         candidates = self._candidates
         scores = AGGREGATES[self._aggregate](levels_NJ, candidates, everything_MJ)
         kept = self._start.copy()
         kept[candidates.remove(kept, scores, candidates.targets)] = False
         return kept
-
-    def _named(self, scores: Floats) -> dict[str, list[dict[str, float | None]]]:
-        """As in mask.json; null for candidates without an alternative."""
-        candidates = self._candidates
-        named: dict[str, list[dict[str, float | None]]] = {
-            kind: [{} for _ in edges] for kind, edges in self._whole.kept.items()
-        }
-        for place, score in zip(candidates.places, scores, strict=True):
-            alone = len(self._whole.kept[place.kind][place.edge]) == 1
-            named[place.kind][place.edge][place.operation] = None if alone else float(score)
-        return named
-
-
-def _above(levels: Floats) -> Floats:
-    """The next larger numbers: what falls later ends higher, if only just, so that the order of removal is kept."""
-    return np.nextafter(levels, np.inf)
 
 
 class NothingUsable(ValueError):
@@ -272,5 +250,5 @@ def _one_of(setting: str, value: str, known: Sequence[str]) -> list[str]:
 
 
 def _step_seed(seed: int, step: int) -> int:
-    """One stream of initialisations a seed; streams of neighbouring seeds do not overlap."""
+    """The seed of a repeat, from a stream of its own for every seed of a run; neighbouring streams do not overlap."""
     return (seed * 1_000_003 + step) % 2**63

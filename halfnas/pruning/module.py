@@ -1,13 +1,14 @@
 """The pruning stage as a LightningModule: one epoch, a training step is a repeat of the pruner."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from halfnas.pruning.pruner import Pruner
-from halfnas.pruning.ranking import split
+from halfnas.pruning.sample import split
 from halfnas.spaces import Mask, SearchSpace
 
 
@@ -54,12 +55,20 @@ class PruningModule(LightningModule):
         """Take a step of the pruner on `num_batches` batches, which arrive joined; stop when it is done."""
         images, labels = batch
         found = self.pruner.step(split(images, labels, self.pruner.batch_size))
-        figures = {f"prune/{name}": value for name, value in found.items()}
-        self.log_dict(figures, on_step=True, on_epoch=False, logger=False)
+        metrics = {f"prune/{name}": value for name, value in found.items()}
+        self.log_dict(metrics, on_step=True, on_epoch=False, logger=False)
         for logger in self.loggers:  # every step: there are few
-            logger.log_metrics(figures, step=batch_idx)
+            logger.log_metrics(metrics, step=batch_idx)
         self.trainer.should_stop = self.pruner.done
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the pruner has found so far."""
+        checkpoint["pruner"] = self.pruner.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let the pruner go on from there."""
+        self.pruner.load_state_dict(checkpoint["pruner"])
 
     def on_train_epoch_end(self) -> None:
         """Say how far the mask can be relied on."""
-        self.log_dict({f"prune/{name}": value for name, value in self.pruner.figures().items()})
+        self.log_dict({f"prune/{name}": value for name, value in self.pruner.metrics().items()})

@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from halfnas.pruning.ranking import Batch
+from halfnas.pruning.sample import Batch
 from halfnas.spaces import Mask, SearchSpace
 
 
@@ -14,10 +14,10 @@ class Pruner(ABC):
     """Makes a mask, a step at a time; each step is given fresh batches.
 
     Attributes:
-        name: what mask.json says under `pruner`.
+        name: the name that mask.json has under `pruner`.
         max_steps: the most steps that are taken; 0 where the mask needs no data.
         done: no further step is needed.
-        batch_size, num_batches: what a step is given.
+        batch_size, num_batches: the size and the number of the batches that a step is given.
         image_size: the side in pixels that larger images are scaled down to; None for none.
         network: sizes of the scoring network, as overrides of the space's.
         cuda_graphs: whether scores are captured, see `halfnas.training.Replay`; set before `begin`.
@@ -36,15 +36,29 @@ class Pruner(ABC):
 
     @abstractmethod
     def begin(self, space: SearchSpace, scoring_space: SearchSpace, *, ratio: float, seed: int) -> None:
-        """Start over, with everything kept or, where no data is needed, with the final mask."""
+        """Start over, with everything kept or, where no data is needed, with the final mask.
+
+        Args:
+            space: the space that is pruned.
+            scoring_space: the same space at the sizes of the scoring network.
+            ratio: the fraction of candidates to keep.
+            seed: the seed of all that is drawn.
+        """
 
     def step(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """Take one step; returns figures for the log."""
+        """Take one step; returns metrics for the log."""
         raise NotImplementedError(f"{type(self).__name__} needs no data")
 
-    def figures(self) -> dict[str, float]:
-        """What there is to say of the mask in the end."""
+    def metrics(self) -> dict[str, float]:
+        """How far the mask can be relied on, in the end; empty where a pruner cannot say."""
         return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The tensors and numbers that a pruning goes on from, beside its settings; empty where `begin` does all."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - see state_dict
+        """Go on from where `state` was taken, after `begin` with the settings of before."""
 
 
 class RandomPruner(Pruner):

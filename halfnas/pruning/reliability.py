@@ -6,22 +6,17 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import multivariate_normal, norm
 
-from halfnas.pruning.candidates import Flags, Floats
+from halfnas.spaces.agreement import agreement
+from halfnas.spaces.candidates import Flags, Floats, Indices
 
 #: Random divisions into two halves whose agreement is averaged.
 NUM_SPLITS = 32
 
 
-def agreement(a: Flags, b: Flags) -> float:
-    """Share of the candidates that two masks treat alike, kept or dropped."""
-    return float((a == b).mean())
-
-
-def chance_agreement(kept: Flags, groups: np.ndarray) -> float:
-    """Agreement of two masks drawn independently, each group keeping as many as this one: mean of p^2 + (1 - p)^2."""
+def chance_agreement(kept: Flags, groups: Indices) -> float:
+    """The agreement of two masks drawn independently, of which each group keeps as many candidates as of this one."""
     fractions = np.bincount(groups, weights=kept) / np.bincount(groups)
-    p = fractions[groups]
-    return float((p**2 + (1 - p) ** 2).mean())
+    return float(agreement(fractions[groups], fractions[groups]))
 
 
 def half_agreement(scores_NJ: Floats, make_mask: Callable[[Floats], Flags], seed: int) -> float:
@@ -54,6 +49,23 @@ def full_agreement(of_halves: float, num_repeats: int, kept_fraction: float) -> 
     rho = _correlation(of_halves, kept_fraction)
     times = num_repeats / (num_repeats // 2)
     return _agreement(times * rho / (1 + (times - 1) * rho), kept_fraction)
+
+
+def whole_agreement(of_halves: float, num_repeats: int, kept: Flags, groups: Indices) -> float:
+    """The agreement to be expected of two whole prunings, from that of two halves of one.
+
+    Two masks always agree on the candidates of groups that lose none; the others are those of `full_agreement`.
+
+    Args:
+        of_halves: the mean agreement of two masks, each of half of the repeats.
+        num_repeats: of the whole pruning, at least two.
+        kept: its mask, [J].
+        groups: the group that every candidate competes in, [J].
+    """
+    contested = (np.bincount(groups, weights=~kept) > 0)[groups]
+    share = float(contested.mean())
+    among_them = full_agreement(1 - (1 - of_halves) / share, num_repeats, float(kept[contested].mean()))
+    return 1 - share * (1 - among_them)
 
 
 def _agreement(rho: float, p: float) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from halfnas.networks import build_supernet
-from halfnas.pruning.candidates import Candidates, Flags, Floats
+from halfnas.pruning.competition import Competition
 from halfnas.pruning.importance import (
     Changes,
     check_derivatives,
@@ -19,9 +19,11 @@ from halfnas.pruning.importance import (
     initialize,
     taylor_changes,
 )
-from halfnas.pruning.ranking import LogitRanking, RankingFunction, Sample, rates_logits
+from halfnas.pruning.ranking import LogitRanking, RankingFunction, rates_logits
+from halfnas.pruning.sample import Sample
 from halfnas.pruning.stacked import StackedSupernet
 from halfnas.spaces import SearchSpace
+from halfnas.spaces.candidates import Flags, Floats
 from halfnas.spaces.mask import Kept
 from halfnas.training import Replay
 
@@ -38,8 +40,8 @@ class Scorer:
     candidates out by alpha = -inf; elsewhere candidates that are left out do not run.
 
     Args:
-        space: of the scoring network.
-        candidates: of the space that is pruned.
+        space: the space of the scoring network, at its sizes.
+        candidates: the candidates of the space that is pruned.
         rankers: ranking functions by name.
         importance: "exact" or "taylor", see `halfnas.pruning.importance`.
         combine: how several ranking functions become one score, see `halfnas.pruning.importance.combine`.
@@ -50,7 +52,7 @@ class Scorer:
     def __init__(
         self,
         space: SearchSpace,
-        candidates: Candidates,
+        candidates: Competition,
         rankers: Mapping[str, RankingFunction],
         *,
         importance: str,
@@ -138,11 +140,11 @@ class LogitScores:
     """First-order importance to ranking functions of logits, of all of them in one pass.
 
     Attributes:
-        network: what is scored.
+        network: the scoring network.
 
     Args:
-        space: of the scoring network.
-        candidates: of the space that is pruned.
+        space: the space of the scoring network, at its sizes.
+        candidates: the candidates of the space that is pruned.
         rankers: ranking functions.
         sample: an example.
         cuda_graphs: see `halfnas.training.Replay`.
@@ -151,13 +153,13 @@ class LogitScores:
     def __init__(
         self,
         space: SearchSpace,
-        candidates: Candidates,
+        candidates: Competition,
         rankers: Sequence[LogitRanking],
         sample: Sample,
         cuda_graphs: str | bool,
     ) -> None:
         images = sample.images
-        everything = np.ones(len(candidates.places), dtype=bool)
+        everything = np.ones(len(candidates), dtype=bool)
         self.network = StackedSupernet(space, candidates.mask(everything), len(sample.batches), images)
         self._works_on = _kind_of(sample)
         self._candidates = candidates
@@ -190,7 +192,8 @@ class LogitScores:
         Args:
             kept: candidates that run.
             images: [G, N, C, H, W].
-            alpha: of every one of them, [J]: 0, or -inf to leave it out, which is the same as if it did not run.
+            alpha: the architecture parameter of every one of them, [J]: 0, or -inf to leave it out, which is the same
+                as if it did not run.
 
         Returns:
             A row for every ranking function: of every candidate, and r(N), [R, J + 1].

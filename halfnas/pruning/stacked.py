@@ -43,7 +43,7 @@ class StackedSupernet:
     Its weights lie in one buffer that stays where it is, so that a captured graph finds them there.
 
     Args:
-        space: of the scoring network.
+        space: the space of the scoring network, at its sizes.
         mask: the candidates that it has.
         num_batches: G.
         like: an example of the images, for their device and dtype.
@@ -129,12 +129,12 @@ class StackedSupernet:
         return module(x) if type(module) in CHANNELWISE else self._apart(module, x)
 
     def _terms(self, operations: Sequence[nn.Module], x: Tensor, active: Tensor, weights_E: Tensor) -> Sequence[Tensor]:
-        """What candidates of one family, one an edge, add to the nodes that their edges lead to.
+        """The terms that candidates of one family, one an edge, add to the nodes that their edges lead to.
 
         Args:
             x: the state that they read.
             active: its ReLU.
-            weights_E: of the candidates.
+            weights_E: the mixing weights of the candidates.
         """
         first = operations[0]
         usual = has_usual_norms(first)
@@ -155,7 +155,7 @@ class StackedSupernet:
         return [weight * self._apart(o, x) for o, weight in zip(operations, weights_E.unbind(), strict=True)]
 
     def _features(self, module: nn.Module, active: Tensor) -> Tensor:
-        """What the batch norm of a ReLUConvBN or FactorizedReduce is given, from the ReLU of its input."""
+        """The input of the batch norm of a ReLUConvBN or FactorizedReduce, from the ReLU of its own input."""
         if isinstance(module, ReLUConvBN):
             return self._convolved(active, cast(nn.Conv2d, module[1]))
         module = cast(FactorizedReduce, module)

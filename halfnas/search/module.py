@@ -14,10 +14,10 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from halfnas.networks import Supernet, build_supernet
 from halfnas.search.regularizers import Regularizer
-from halfnas.search.relaxations import Relaxation, Softmax
+from halfnas.search.relaxations import Relaxation, Softmax, draw
 from halfnas.search.step import BilevelStep
 from halfnas.spaces import Genotype, Mask, SearchSpace
-from halfnas.training import Replay, adam, cosine, set_learning_rate, sgd
+from halfnas.training import Replay, adam, cosine, generator, set_learning_rate, sgd
 from halfnas.training.rehearsal import random_batch, rehearsal
 
 #: Batches of both halves; of the second only once the architecture is trained.
@@ -43,6 +43,7 @@ class BilevelSearch(LightningModule):
         architecture_learning_rate, architecture_betas, architecture_weight_decay: of Adam.
         regularizer: a term added to the loss of the architecture step.
         relaxation: how architecture parameters become weights of a mixture; None for the softmax.
+        seed: of what the relaxation draws.
         cuda_graphs: whether steps are captured, see `halfnas.training.Replay`.
 
     Attributes:
@@ -73,6 +74,7 @@ class BilevelSearch(LightningModule):
         architecture_weight_decay: NonNegativeFloat,
         regularizer: Regularizer | None = None,
         relaxation: Relaxation | None = None,
+        seed: int = 0,
         cuda_graphs: str | bool = "auto",
     ) -> None:
         super().__init__()
@@ -95,6 +97,7 @@ class BilevelSearch(LightningModule):
         self.architecture_weight_decay = architecture_weight_decay
         self.regularizer = regularizer
         self.relaxation = Softmax() if relaxation is None else relaxation
+        self.seed = seed
         self.cuda_graphs = cuda_graphs
         # Without a check of its arguments, which would wait for the device.
         self.val_acc = MulticlassAccuracy(space.num_classes, average="micro", validate_args=False)
@@ -118,8 +121,9 @@ class BilevelSearch(LightningModule):
         return self.supernet(images)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """What a weight step minimises; also what the memory of a step is measured on."""
-        return nn.functional.cross_entropy(self.supernet(images), labels)
+        """The loss that a weight step minimises, a scalar; the memory of a step is measured on it too."""
+        noise = draw(self.relaxation, self.supernet, generator(self.seed, "relaxation of a rehearsal", 0))
+        return nn.functional.cross_entropy(self.supernet(images, self.relaxation(self.supernet, noise)), labels)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """SGD on the weights, Adam on the architecture; they share no parameter."""
@@ -142,9 +146,15 @@ class BilevelSearch(LightningModule):
             gradient_clip=self.gradient_clip,
             relaxation=self.relaxation,
             regularizer=self.regularizer,
+            seed=self.seed,
             backward=self.manual_backward,
         )
-        self._replay = Replay(self.step, cuda_graphs=self.cuda_graphs, name="step of the search")
+        self._replay = Replay(
+            self.step,
+            cuda_graphs=self.cuda_graphs,
+            name="step of the search",
+            obstacle=None if self.relaxation.captures else "its relaxation looks at values on the host",
+        )
         return [weights, architecture]
 
     def on_fit_start(self) -> None:
@@ -179,12 +189,12 @@ class BilevelSearch(LightningModule):
         set_learning_rate(self.step.weights, rate)
         set_learning_rate(self.step.architecture, self.architecture_learning_rate)
         self._log(1, learning_rate=rate, architecture_learning_rate=self.architecture_learning_rate)
-        if self.regularizer is not None:
-            self.step.regularizer_weight.fill_(self.regularizer.weight_at(self.current_epoch, self.epochs))
+        self.step.begin_epoch(self.current_epoch, self.epochs)
 
     def training_step(self, batch: Pair, batch_idx: int) -> None:
-        """One architecture step, once warm, and one weight step."""
+        """Take one architecture step, once warm, and one weight step."""
         first_half, second_half = batch
+        self.step.draw(self.current_epoch, batch_idx)
         self._replay(*first_half, *(second_half or ()))
 
     def on_train_epoch_end(self) -> None:

@@ -9,7 +9,10 @@ from halfnas.networks import Supernet
 
 
 class Regularizer(Protocol):
-    """A scalar from the supernet's architecture parameters, and how much it counts as the search goes on."""
+    """A scalar from the supernet's architecture parameters, and how much it counts as the search goes on.
+
+    One that has a state of its own is a `torch.nn.Module` too, whose buffers are saved with the search.
+    """
 
     def weight_at(self, epoch: int, epochs: int) -> float:
         """The factor of the term in `epoch` (0-based) of `epochs`."""

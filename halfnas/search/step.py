@@ -1,8 +1,8 @@
 """One step of the bi-level search, in plain torch.
 
 It takes tensors and changes tensors: it logs nothing, reads nothing back from the device, and what changes over time
-(learning rates, the weight of the regulariser) are tensors too. So it can be captured into a CUDA graph, and compared
-with the published loop as it stands.
+(learning rates, the weight of the regulariser, what a relaxation draws) are tensors too. So it can be captured into a
+CUDA graph, and compared with the published loop as it stands.
 
 Sources: Liu et al., DARTS, ICLR 2019 (first order); Xu et al., PC-DARTS, ICLR 2020; their public code.
 """
@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from halfnas.networks import Supernet
 from halfnas.search.regularizers import Regularizer
-from halfnas.search.relaxations import Relaxation
-from halfnas.training import EpochMeans, correct
+from halfnas.search.relaxations import Relaxation, draw
+from halfnas.training import EpochMeans, begin_momentum, correct, generator
 
 
 class BilevelStep:
@@ -26,28 +26,30 @@ class BilevelStep:
     gradient of alpha needs.
 
     Args:
-        supernet: what is searched, in training mode.
+        supernet: the network that is searched, in training mode.
         weights: optimiser of its weights.
         architecture: optimiser of its architecture parameters.
         gradient_clip: largest L2 norm of the weights' gradient.
         relaxation: how architecture parameters become weights of a mixture.
         regularizer: a term added to the loss of the architecture step.
+        seed: the seed of what the relaxation draws.
         backward: computes gradients of a loss; that of Lightning where several processes share them.
 
     Attributes:
-        regularizer_weight: the factor of the regulariser, a scalar tensor to be set every epoch.
+        regularizer_weight: the factor of the regulariser, a scalar tensor that `begin_epoch` sets.
         means: `train_loss`, `train_acc`, `architecture_loss` and `regularizer` of the steps so far.
     """
 
     def __init__(
         self,
         supernet: Supernet,
-        weights: Optimizer,
+        weights: SGD,
         architecture: Optimizer,
         *,
         gradient_clip: float,
         relaxation: Relaxation,
         regularizer: Regularizer | None = None,
+        seed: int = 0,
         backward: Callable[[Tensor], None] = torch.Tensor.backward,
     ) -> None:
         self.supernet = supernet
@@ -56,12 +58,34 @@ class BilevelStep:
         self.gradient_clip = gradient_clip
         self.relaxation = relaxation
         self.regularizer = regularizer
+        self.seed = seed
         self.backward = backward
+        self._noise: dict[str, Tensor | None] = {}
         self._weight_parameters = supernet.weight_parameters()
         parameter = supernet.architecture_parameters()[0]
         self.regularizer_weight = torch.zeros((), dtype=parameter.dtype, device=parameter.device)
         names = ("train_loss", "train_acc", "architecture_loss", "regularizer")
         self.means = EpochMeans(names, parameter.device)
+
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Set what changes from epoch to epoch but the learning rates, before the first step of `epoch` (0-based)."""
+        self.relaxation.begin_epoch(epoch, epochs)
+        if self.regularizer is not None:
+            self.regularizer_weight.fill_(self.regularizer.weight_at(epoch, epochs))
+
+    def draw(self, epoch: int, number: int) -> None:
+        """Draw what the relaxation needs in step `number` of an epoch, both from 0; to be called before the step.
+
+        It depends on nothing but these and the seed. On the device it is written where it was the last time, so that a
+        captured step finds it there.
+        """
+        for which in ("architecture", "weights"):
+            source = generator(self.seed, f"relaxation of {which}", epoch, number)
+            drawn, before = draw(self.relaxation, self.supernet, source), self._noise.get(which)
+            if drawn is not None and before is not None and self.relaxation.captures:
+                before.copy_(drawn)
+            else:
+                self._noise[which] = drawn
 
     def __call__(
         self,
@@ -73,17 +97,17 @@ class BilevelStep:
         """Take the step; without images of the second half the architecture stays as it is.
 
         Args:
-            images: of the first half, [B, C, H, W].
-            labels: theirs, [B].
-            architecture_images: of the second half, [B', C, H, W].
-            architecture_labels: theirs, [B'].
+            images: a batch of the first half, [B, C, H, W].
+            labels: the labels of `images`, [B].
+            architecture_images: a batch of the second half, [B', C, H, W].
+            architecture_labels: the labels of `architecture_images`, [B'].
         """
         if architecture_images is not None and architecture_labels is not None:
             self._architecture_step(architecture_images, architecture_labels)
         self._weight_step(images, labels)
 
     def _architecture_step(self, images: Tensor, labels: Tensor) -> None:
-        loss = nn.functional.cross_entropy(self._logits(images), labels)
+        loss = nn.functional.cross_entropy(self._logits(images, "architecture"), labels)
         self.means.add(len(images), architecture_loss=loss)
         if self.regularizer is not None:
             term = self.regularizer_weight * self.regularizer(self.supernet)
@@ -93,14 +117,16 @@ class BilevelStep:
         self.architecture.step()
 
     def _weight_step(self, images: Tensor, labels: Tensor) -> None:
-        logits = self._logits(images)
+        logits = self._logits(images, "weights")
         loss = nn.functional.cross_entropy(logits, labels)
         self.backward(loss)
         nn.utils.clip_grad_norm_(self._weight_parameters, self.gradient_clip)
+        if not self.relaxation.captures:  # candidates that were not picked have no gradient
+            begin_momentum(self.weights)
         self.weights.step()
         self.means.add(len(images), train_loss=loss, train_acc=correct(logits, labels))
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def _logits(self, images: Tensor, which: str) -> Tensor:
         # Gradients of either kind are of no use to the other step: summing them up would only take time.
         self.supernet.zero_grad(set_to_none=True)
-        return self.supernet(images, self.relaxation(self.supernet))
+        return self.supernet(images, self.relaxation(self.supernet, self._noise.get(which)))

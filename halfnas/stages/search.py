@@ -53,10 +53,11 @@ class Search(Stage):
         if path is not None:
             with parts.checking("mask"):
                 mask = Mask.load(path).ordered(space)
+        seed = parts.settings["seed"]
         module: BilevelSearch = parts.make(
-            "searcher", space=space, supernet=supernet, cuda_graphs=parts.settings["cuda_graphs"]
+            "searcher", space=space, supernet=supernet, seed=seed, cuda_graphs=parts.settings["cuda_graphs"]
         )
-        data = parts.make("searcher", SearchData, dataset=parts.dataset, seed=parts.settings["seed"])
+        data = parts.make("searcher", SearchData, dataset=parts.dataset, seed=seed)
         return cls(module, data, space, mask)
 
     @classmethod

@@ -3,13 +3,14 @@
 from halfnas.training.capture import Replay, check_cuda_graphs
 from halfnas.training.draws import generator
 from halfnas.training.means import EpochMeans, correct
-from halfnas.training.optimizers import adam, cosine, set_learning_rate, sgd
+from halfnas.training.optimizers import adam, begin_momentum, cosine, set_learning_rate, sgd
 from halfnas.training.transfer import to_device
 
 __all__ = [
     "EpochMeans",
     "Replay",
     "adam",
+    "begin_momentum",
     "check_cuda_graphs",
     "correct",
     "cosine",

@@ -44,12 +44,21 @@ class Replay:
         function: what is called.
         cuda_graphs: auto captures on a CUDA device where it can; true raises where it cannot; false never does.
         name: of the function, for the log.
+        obstacle: why it cannot be captured, where that is known beforehand.
     """
 
-    def __init__(self, function: Callable[..., Any], *, cuda_graphs: str | bool = "auto", name: str = "step") -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        cuda_graphs: str | bool = "auto",
+        name: str = "step",
+        obstacle: str | None = None,
+    ) -> None:
         check_cuda_graphs(cuda_graphs)
         self._function = function
         self._name = name
+        self._obstacle = obstacle
         self._must = cuda_graphs is True
         self._gave_up = cuda_graphs is False
         self._calls: dict[Any, int] = {}
@@ -66,7 +75,7 @@ class Replay:
         """The function of `inputs`."""
         if self._gave_up:
             return self._function(*inputs)
-        if (reason := why_not(inputs[0].device)) is not None:
+        if (reason := why_not(inputs[0].device) or self._obstacle) is not None:
             self._give_up(reason)
             return self._function(*inputs)
         signature = (_autocast(), *((x.shape, x.stride(), x.dtype) for x in inputs))

@@ -16,6 +16,19 @@ def sgd(
     return torch.optim.SGD(parameters, lr=rate, momentum=momentum, weight_decay=weight_decay, fused=True)
 
 
+@torch.no_grad()
+def begin_momentum(optimizer: torch.optim.SGD) -> None:
+    """Give parameters their momentum that have a gradient for the first time, later than others.
+
+    Torch (2.15) has one kernel for the first step of all and one for later steps, and none for both together. From 0
+    a later step does what a first one does.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None and optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
 def adam(
     parameters: Iterable[nn.Parameter], *, learning_rate: float, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.Adam:

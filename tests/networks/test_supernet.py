@@ -358,10 +358,12 @@ def test_candidate_modules(space, which, partial_channels, engine):
                     index += 1
         assert index == len(supernet.alpha[kind])
     assert len(found) == len(expected)
-    for (path, kind, index), (module, number, *rest) in zip(found, expected, strict=True):
+    starts = {kind: supernet.candidates.of_kind(kind).start for kind in kept}
+    for (path, j), (module, number, kind, index, name) in zip(found, expected, strict=True):
         assert supernet.get_submodule(path) is module
         assert path.startswith(f"layers.{number}.edges.")
-        assert [kind, index, path.rpartition(".")[2]] == rest
+        assert (j, path.rpartition(".")[2]) == (starts[kind] + index, name)
+        assert supernet.candidates.places[j].kind == kind
 
 
 @pytest.mark.parametrize("partial_channels", [1, 4])
@@ -371,8 +373,10 @@ def test_candidate_modules_have_the_weight_of_their_alpha(space, partial_channel
     supernet = build_supernet(space, Mask("darts", draw_subsets("half", seed=8)), partial_channels=partial_channels)
     images = torch.randn(2, 3, 8, 8)
     candidates = list(supernet.candidate_modules())
-    for path, kind, index in candidates[::37]:
-        twins = [supernet.get_submodule(p) for p, k, i in candidates if (k, i) == (kind, index)]
+    for path, j in candidates[::37]:
+        twins = [supernet.get_submodule(p) for p, i in candidates if i == j]
+        kind = supernet.candidates.places[j].kind
+        index = j - supernet.candidates.of_kind(kind).start
         assert len(twins) == 2  # a cell each
         with torch.no_grad():
             before = supernet.alpha[kind][index].item()
@@ -390,9 +394,8 @@ def test_candidate_modules_beside_fixed_layers():
     space = load_space("nasbench201", init_channels=2, num_cells=3)
     supernet = build_supernet(space)
     found = list(supernet.candidate_modules())
-    assert [index for _, _, index in found] == 3 * list(range(30))
-    assert {kind for _, kind, _ in found} == {"cell"}
-    assert [path.split(".")[1] for path, _, _ in found[::30]] == ["0", "2", "4"]  # residual blocks between them
+    assert [j for _, j in found] == 3 * list(range(30))
+    assert [path.split(".")[1] for path, _ in found[::30]] == ["0", "2", "4"]  # residual blocks between them
     assert supernet.get_submodule(found[0][0]) is supernet.layers[0].edges[0].operations["none"]
 
 

@@ -3,12 +3,12 @@ import pytest
 from scipy.stats import rankdata
 
 from halfnas.pruning.aggregation import AGGREGATES, mean, median, rank, shrink
-from halfnas.pruning.candidates import Candidates
+from halfnas.pruning.competition import Competition
 from halfnas.spaces import DartsSpace, NASBench201Space
 
 DARTS = DartsSpace(init_channels=16, num_cells=8)  # 2 kinds of 14 edges with 8 candidates
 NB201 = NASBench201Space(init_channels=16, num_cells=3)  # 6 edges with 5 candidates
-EDGES = Candidates(NB201)
+EDGES = Competition(NB201)
 SHAPE = (6, 5)  # of a vector over the candidates of NB201
 
 
@@ -23,7 +23,7 @@ def simulated(num_repeats, seed, *, spread, noise=1.0):
         The truth [J] and repeats of it [N, J], in each of which every edge lies at a level of its own.
     """
     rng = np.random.default_rng(seed)
-    candidates = Candidates(DARTS)
+    candidates = Competition(DARTS)
     truth = rng.normal(size=16)[candidates.families] + spread * rng.normal(size=224)
     levels_NE = 5 * rng.normal(size=(num_repeats, 28))
     return truth, truth + levels_NE[:, candidates.edges] + noise * rng.normal(size=(num_repeats, 224))
@@ -68,7 +68,7 @@ def test_ranks_are_among_the_candidates_of_an_edge():
 
 @pytest.mark.parametrize("scope", ["kind", "global"])
 def test_ranks_are_among_the_candidates_of_a_group(scope):
-    candidates = Candidates(DARTS, scope=scope)
+    candidates = Competition(DARTS, scope=scope)
     rows = scores(3, candidates)
     halves = [rows[:, :112], rows[:, 112:]] if scope == "kind" else [rows]
     expected = np.concatenate([np.mean([rankdata(row) for row in half], axis=0) for half in halves])
@@ -86,7 +86,7 @@ def test_all_repeats_have_the_same_say_in_ranks():
 @pytest.mark.parametrize("name", AGGREGATES)
 @pytest.mark.parametrize("scope", ["edge", "kind", "global"])
 def test_order_of_the_repeats_does_not_matter(name, scope):
-    candidates = Candidates(NB201, scope=scope)
+    candidates = Competition(NB201, scope=scope)
     rows = scores(7)
     shuffled = np.random.default_rng(1).permutation(rows)
 
@@ -98,7 +98,7 @@ def test_order_of_the_repeats_does_not_matter(name, scope):
 @pytest.mark.parametrize("scope", ["edge", "kind", "global"])
 def test_one_repeat_keeps_its_order(name, scope):
     """Of the whole group: an edge may be better than another."""
-    candidates = Candidates(NB201, scope=scope)
+    candidates = Competition(NB201, scope=scope)
     row = scores(1)
     row[:, candidates.edges == 2] += 100
     found = AGGREGATES[name](row, candidates, None)
@@ -110,7 +110,7 @@ def test_one_repeat_keeps_its_order(name, scope):
 @pytest.mark.parametrize("name", AGGREGATES)
 @pytest.mark.parametrize("scope", ["edge", "kind", "global"])
 def test_equal_repeats_keep_their_order(name, scope):
-    candidates = Candidates(NB201, scope=scope)
+    candidates = Competition(NB201, scope=scope)
     row = scores(1)
     row[:, candidates.edges == 2] += 100
     found = AGGREGATES[name](np.repeat(row, 4, axis=0), candidates, None)
@@ -169,7 +169,7 @@ def test_shrink_without_noise_is_the_centred_mean():
 
 def test_shrink_keeps_what_edges_differ_by_where_they_compete():
     row = scores(1)
-    candidates = Candidates(NB201, scope="global")
+    candidates = Competition(NB201, scope="global")
 
     assert shrink(np.repeat(row, 5, axis=0), candidates) == pytest.approx(row[0], abs=1e-12)
     rows = scores(5)
@@ -201,7 +201,7 @@ def test_shrink_draws_fully_together_where_edges_differ_by_no_more_than_the_nois
 
 def test_families_are_drawn_to_their_own_mean():
     """An operation is worth another amount in another kind of cell."""
-    candidates = Candidates(DARTS)
+    candidates = Competition(DARTS)
     rng = np.random.default_rng(0)
     truth = centred(rng.normal(size=16)[candidates.families], candidates)
     rows = truth + 0.1 * rng.normal(size=(50, 224))
@@ -214,7 +214,7 @@ def test_families_are_drawn_to_their_own_mean():
 @pytest.mark.parametrize("num_repeats", [2, 4, 16])
 @pytest.mark.parametrize("spread", [0.0, 0.3, 1.0])
 def test_shrink_beats_the_mean(num_repeats, spread):
-    candidates = Candidates(DARTS)
+    candidates = Competition(DARTS)
     errors = {"mean": [], "shrink": []}
     for seed in range(10):
         truth, rows = simulated(num_repeats, seed, spread=spread)
@@ -228,7 +228,7 @@ def test_shrink_beats_the_mean(num_repeats, spread):
 
 
 def test_with_many_repeats_shrink_is_the_mean():
-    candidates = Candidates(DARTS)
+    candidates = Competition(DARTS)
     _, rows = simulated(2000, 0, spread=1.0)
 
     found, means = shrink(rows, candidates), centred(rows.mean(axis=0), candidates)

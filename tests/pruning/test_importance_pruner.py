@@ -23,7 +23,7 @@ from halfnas.pruning import (
 )
 from halfnas.pruning import importance_pruner as pruner_file
 from halfnas.pruning.aggregation import AGGREGATES
-from halfnas.pruning.candidates import SCOPES
+from halfnas.pruning.competition import SCOPES
 from halfnas.pruning.importance import initialize
 from halfnas.pruning.rankers import NASWOT, NNGPFrobenius, ParameterCount, SynFlow, ZiCo
 from halfnas.spaces import DartsSpace, Mask, NASBench201Space, num_kept
@@ -393,7 +393,7 @@ def test_levels_are_aggregated_over_repeats(aggregate):
     seeds = list(pruner.rankers["invented"].masks)
     assert len(set(seeds)) == 5
     rows = np.array([[noise(*place, 0, seed) for place in PLACES] for seed in seeds])
-    expected = AGGREGATES[aggregate](rows, pruner_file.Candidates(SPACE, 0.5), None)
+    expected = AGGREGATES[aggregate](rows, pruner_file.Competition(SPACE, 0.5), None)
     assert scores_of(mask) == pytest.approx(expected, abs=1e-6)
     for edge, scores in zip(itertools.chain(*mask.kept.values()), expected.reshape(28, 8), strict=True):
         best = np.argsort(scores, kind="stable")[-4:]
@@ -430,12 +430,12 @@ def test_a_ratio_of_one_takes_no_step():
     assert pruner.done
     assert pruner.mask.kept == Mask.full(SPACE).kept
     assert pruner.mask.ratio == 1.0
-    assert pruner.figures() == {}
+    assert pruner.metrics() == {}
 
 
 def test_begin_starts_over():
     pruner = make_narrow_pruner(repeats=2)
-    first, figures = run(pruner), pruner.figures()
+    first, figures = run(pruner), pruner.metrics()
     for begun in (1.0, 0.5):  # a ratio without steps, and a run that is left unfinished
         pruner.begin(NARROW_SPACE, NARROW_SPACE, ratio=begun, seed=7)
         if begun < 1:
@@ -444,9 +444,9 @@ def test_begin_starts_over():
         assert pruner.max_steps == 2
         assert pruner.mask.kept == Mask.full(NARROW_SPACE).kept
         assert pruner.mask.importance is None
-        assert pruner.figures() == {}
+        assert pruner.metrics() == {}
         assert run(pruner) == first
-        assert pruner.figures() == figures
+        assert pruner.metrics() == figures
 
 
 def test_seeds():
@@ -485,7 +485,7 @@ def test_auto_stops_when_the_mask_is_stable():
     assert pruner.max_steps == 100
     assert num_steps(pruner) == [None, 1, None, 1, None, 1, None, 1]  # 8 are the fewest to tell
     assert pruner_file.FEWEST_REPEATS == 8
-    assert pruner.figures()["repeats"] == 8
+    assert pruner.metrics()["repeats"] == 8
 
 
 def test_auto_goes_on_until_the_end_where_it_is_not():
@@ -494,7 +494,7 @@ def test_auto_goes_on_until_the_end_where_it_is_not():
     assert len(found) == 13
     assert [a is None for a in found] == [step % 2 == 0 for step in range(12)] + [False]  # the last one always
     assert all(0.4 < a < 0.65 for a in found if a is not None)
-    assert pruner.figures()["agreement"] < 0.7
+    assert pruner.metrics()["agreement"] < 0.7
 
 
 def test_auto_stops_as_soon_as_the_halves_agree():
@@ -528,15 +528,15 @@ def test_a_number_of_repeats_is_kept_to():
 def test_figures_of_one_repeat_have_no_agreement():
     pruner = invented_pruner(position)
     run(pruner)
-    assert pruner.figures() == {"repeats": 1.0, "repeats_dropped": 0.0, "agreement_chance": 0.5}
+    assert pruner.metrics() == {"repeats": 1.0, "repeats_dropped": 0.0, "agreement_chance": 0.5}
 
 
 @pytest.mark.parametrize(("score", "agreement"), [(position, 1.0), (noise, 0.5)])
 def test_figures(score, agreement):
     pruner = invented_pruner(score, 0.5, repeats=10)
-    assert pruner.figures() == {}
+    assert pruner.metrics() == {}
     run(pruner)
-    figures = pruner.figures()
+    figures = pruner.metrics()
     assert set(figures) == {"repeats", "repeats_dropped", "agreement", "agreement_chance"}
     assert (figures["repeats"], figures["agreement_chance"]) == (10, 0.5)
     assert figures["agreement"] == pytest.approx(agreement, abs=0.06)
@@ -563,7 +563,7 @@ def test_agreement_is_that_of_two_prunings(aggregate, repeats, worth):
     masks = [run(pruner) for pruner in pruners]
     kept = [{(k, e, n) for k, edges in m.kept.items() for e, edge in enumerate(edges) for n in edge} for m in masks]
     true = np.mean([1 - len(a ^ b) / 224 for a, b in itertools.combinations(kept, 2)])
-    predicted = np.mean([pruner.figures()["agreement"] for pruner in pruners])
+    predicted = np.mean([pruner.metrics()["agreement"] for pruner in pruners])
     assert 0.6 < true < 0.9
     assert predicted == pytest.approx(true, abs=0.08), (predicted, true)
 
@@ -661,7 +661,7 @@ def test_repeats_that_cannot_be_used_are_left_out_and_counted(caplog, how, messa
     ]
     assert [bool(figures) for figures in found] == [True, False, True, True, False]
     assert pruner.done
-    figures = pruner.figures()
+    figures = pruner.metrics()
     assert (figures["repeats"], figures["repeats_dropped"]) == (3, 2)
     assert pruner.mask.kept == run(invented_pruner(position)).kept
     assert all(math.isfinite(score) for score in scores_of(pruner.mask))
@@ -770,7 +770,7 @@ def test_importance_in_the_file(tmp_path):
 def test_a_ranker_without_noise_agrees_with_itself():
     pruner = make_narrow_pruner(rankers={"params": ParameterCount()}, repeats=2, rounds=1)
     run(pruner)
-    assert pruner.figures()["agreement"] == pytest.approx(1.0, abs=1e-3)
+    assert pruner.metrics()["agreement"] == pytest.approx(1.0, abs=1e-3)
 
 
 def test_all_wrong_settings_are_named_together():

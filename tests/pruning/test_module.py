@@ -115,7 +115,7 @@ def test_same_as_by_hand_with_the_same_batches(fitted):
     assert pruner.done
     assert module.mask == pruner.mask
     assert module.mask.importance == pruner.mask.importance
-    for name, value in pruner.figures().items():
+    for name, value in pruner.metrics().items():
         assert trainer.callback_metrics[f"prune/{name}"].item() == pytest.approx(value, rel=1e-6)
 
 
@@ -208,3 +208,52 @@ def test_whether_scores_are_captured_is_told_to_the_pruner():
         pruner = make_pruner()
         PruningModule(pruner, SPACE, SCORING_SPACE, ratio=RATIO, seed=0, cuda_graphs=cuda_graphs)
         assert pruner.cuda_graphs is cuda_graphs
+
+
+@pytest.mark.parametrize("taken", [0, 2])
+def test_going_on_from_a_checkpoint(tmp_path, taken):
+    """Half of the repeats, and the others by a module that was made anew: to the last bit as in one go."""
+    batches = [
+        [Batch(torch.randn(BATCH_SIZE, 1, 8, 8, generator=torch.Generator().manual_seed(10 * n + b)), None)]
+        * NUM_BATCHES
+        for n, b in enumerate(range(4))
+    ]
+    first, second, whole = (
+        PruningModule(make_pruner(repeats=4), SPACE, SCORING_SPACE, ratio=RATIO, seed=5) for _ in range(3)
+    )
+    for batch in batches[:taken]:
+        first.pruner.step(batch)
+    checkpoint = {}
+    first.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, tmp_path / "prune.ckpt")
+    second.on_load_checkpoint(torch.load(tmp_path / "prune.ckpt", weights_only=True))
+    assert second.mask == first.mask
+    for batch in batches[taken:]:
+        found = second.pruner.step(batch)
+    for batch in batches:
+        expected = whole.pruner.step(batch)
+
+    assert second.mask == whole.mask
+    assert second.mask.importance == whole.mask.importance
+    assert second.pruner.metrics() == whole.pruner.metrics()
+    assert found == expected
+    assert second.pruner.done
+
+
+def test_state_of_another_pruning_is_refused():
+    first, second = (PruningModule(make_pruner(), SPACE, SCORING_SPACE, ratio=RATIO, seed=seed) for seed in (5, 6))
+    checkpoint = {}
+    first.on_save_checkpoint(checkpoint)
+    with pytest.raises(ValueError, match="the state of the pruner has seed 5 and 70 candidates, this pruning has seed"):
+        second.on_load_checkpoint(checkpoint)
+
+
+def test_the_trainer_saves_the_state_of_the_pruner(fitted, tmp_path):
+    module, _, trainer = fitted
+    trainer.save_checkpoint(tmp_path / "prune.ckpt")
+    state = torch.load(tmp_path / "prune.ckpt", weights_only=False)["pruner"]
+    again = PruningModule(make_pruner(), SPACE, SCORING_SPACE, ratio=RATIO, seed=5)
+    again.pruner.load_state_dict(state)
+    assert again.mask == module.mask
+    assert again.mask.importance == module.mask.importance
+    assert again.pruner.done

@@ -39,7 +39,7 @@ def test_pruners_without_data_ignore_all_settings(kind):
     assert pruner.mask == alone.mask
     assert pruner.name == kind.name
     assert (pruner.max_steps, dict(pruner.network), pruner.image_size) == (0, {}, None)
-    assert pruner.figures() == {}
+    assert pruner.metrics() == {}
 
 
 @pytest.mark.parametrize("ratio", [0.125, 0.5, 1.0])

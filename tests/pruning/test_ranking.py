@@ -9,7 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from halfnas import build_supernet
 from halfnas.pruning import Batch, RankingFunction, Sample, ScoringNetwork
-from halfnas.pruning.ranking import check_several, loss, smooth_norm
+from halfnas.pruning.ranking import check_several, loss
+from halfnas.pruning.scoring_network import smooth_norm
 from halfnas.spaces import DartsSpace
 
 #: candidates of each edge of the supernet

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from halfnas.pruning import reliability
-from halfnas.pruning.candidates import Candidates
-from halfnas.pruning.reliability import agreement, chance_agreement, full_agreement, half_agreement
+from halfnas.pruning.competition import Competition
+from halfnas.pruning.reliability import chance_agreement, full_agreement, half_agreement
 from halfnas.spaces import DartsSpace, Mask
+from halfnas.spaces.agreement import agreement
 
 SPACE = DartsSpace(init_channels=16, num_cells=8)
 PS = (0.125, 0.25, 0.5, 0.625, 0.875)
@@ -48,7 +49,7 @@ def test_chance_of_uneven_groups():
 
 @pytest.mark.parametrize(("scope", "ratio"), [("edge", 0.25), ("edge", 0.5), ("kind", 0.6), ("global", 0.3)])
 def test_chance_is_the_agreement_of_random_masks(scope, ratio):
-    candidates = Candidates(SPACE, ratio, scope)
+    candidates = Competition(SPACE, ratio, scope)
     rng = np.random.default_rng(0)
 
     def draw():
@@ -63,7 +64,7 @@ def test_chance_is_the_agreement_of_random_masks(scope, ratio):
 
 
 def test_chance_is_the_agreement_of_the_random_pruner():
-    candidates = Candidates(SPACE, 0.5)
+    candidates = Competition(SPACE, 0.5)
     masks = [candidates.flags(Mask.random(SPACE, 0.5, seed).kept) for seed in range(100)]
     found = np.mean([agreement(a, b) for a, b in zip(masks[::2], masks[1::2], strict=True)])
 
@@ -191,7 +192,7 @@ def test_agreement_at_the_ends(p):
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
 def test_prediction_is_the_agreement_of_two_prunings(signal, ratio):
     """Scores of DARTS candidates: a signal, and noise of size 1 in every repeat; masks of the highest means."""
-    candidates = Candidates(SPACE, ratio)
+    candidates = Competition(SPACE, ratio)
     num_repeats = 12
     everything = np.ones(224, dtype=bool)
 

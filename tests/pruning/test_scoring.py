@@ -4,14 +4,14 @@ import torch
 
 from halfnas.networks import build_supernet
 from halfnas.pruning import Batch, LogitRanking, Sample, taylor_changes
-from halfnas.pruning.candidates import Candidates
+from halfnas.pruning.competition import Competition
 from halfnas.pruning.importance import initialize
 from halfnas.pruning.rankers import NNGPFrobenius, NNGPMean, SynFlow
 from halfnas.pruning.scoring import LogitScores, Scorer, Unusable
 from halfnas.spaces import DartsSpace
 
 SPACE = DartsSpace(init_channels=2, num_cells=3, in_channels=1, num_classes=7)
-CANDIDATES = Candidates(SPACE)
+CANDIDATES = Competition(SPACE)
 ALL = np.ones(len(CANDIDATES.places), dtype=bool)
 
 

@@ -8,6 +8,7 @@ from halfnas.search import BetaDecay, BilevelStep, Softmax
 from halfnas.spaces import DartsSpace, Mask
 from halfnas.training import Replay, adam, capture, set_learning_rate, sgd
 from recorded import drift, give_weights
+from toys import ToyPath, Warm
 
 SPACE = DartsSpace(init_channels=4, num_cells=3, num_classes=4, in_channels=1)
 MASK = Mask.random(SPACE, 0.25, 0)
@@ -137,3 +138,35 @@ def test_going_on_from_a_checkpoint(tmp_path):
 
     assert second.replay.captured == 2
     assert_same(second, whole, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.gpu
+def test_a_captured_step_sees_what_the_relaxation_draws():
+    """Noise of every step, and a buffer that changes from epoch to epoch."""
+    runs = []
+    for graphs in (True, False):
+        search = Search(cuda_graphs=graphs, engine="fused")
+        search.step.relaxation = Warm().to("cuda")
+        search.step.seed = 3
+        set_learning_rate(search.step.weights, 0.05)
+        for epoch in range(3):
+            search.step.begin_epoch(epoch, 3)
+            for number in range(3):
+                search.step.draw(epoch, number)
+                search.replay(*search.batch(4, number), *search.batch(4, 10 + number))
+        runs.append(search)
+    assert runs[0].replay.captured == 1
+    assert_same(runs[0], runs[1], rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.gpu
+def test_one_path_runs_as_it_is():
+    """It looks at values on the host; what it draws stays there."""
+    search = Search(cuda_graphs=False, engine="fused")
+    search.step.relaxation = ToyPath()
+    set_learning_rate(search.step.weights, 0.05)
+    search.step.draw(0, 0)
+    search.replay(*search.batch(4, 0), *search.batch(4, 1))
+    untouched = [name for name, p in search.supernet.named_parameters() if ".operations." in name and p.grad is None]
+    assert len(untouched) > 10
+    assert all(value.isfinite().all() for value in search.supernet.state_dict().values())

@@ -124,7 +124,10 @@ def load(name, **overrides):
     settings = OmegaConf.merge(*bases, content)
     mask = Mask("darts", {kind: [("skip_connect",)] * 14 for kind in ("normal", "reduce")})
     space = DartsSpace(init_channels=4, num_cells=3, in_channels=1)
-    return instantiate(settings, space, mask, {"engine": "plain"}, _convert_="all", **overrides)
+    del settings["train_fraction"]  # of the data
+    module = instantiate(settings, space, {"engine": "plain"}, _convert_="all", **overrides)
+    module.begin(mask)
+    return module
 
 
 @pytest.mark.parametrize(("name", "first", "last"), [("darts", 0.025, 0.001), ("pcdarts", 0.1, 0.0)])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from halfnas.training import adam, cosine, set_learning_rate, sgd
+from halfnas.training import adam, begin_momentum, cosine, set_learning_rate, sgd
 
 
 def parameters(dtype=torch.float64):
@@ -100,3 +100,23 @@ def test_cosine_is_torchs_schedule():
         optimizer.step()
         schedule.step()
     assert cosine(50, 50, 0.1, 0.001) == pytest.approx(0.001)
+
+
+def test_parameters_that_get_a_gradient_later_than_others():
+    """As torch's own loop, which needs nothing of the kind."""
+    results = []
+    for fused in (True, False):
+        parameters = [torch.nn.Parameter(torch.full((3,), i + 1.0, dtype=torch.float64)) for i in range(3)]
+        if fused:
+            optimizer = sgd(parameters, learning_rate=0.1, momentum=0.9, weight_decay=1e-3)
+        else:
+            optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-3, foreach=False)
+        for touched in ((0,), (0, 1), (1,), (0, 1, 2)):
+            optimizer.zero_grad()
+            for i in touched:
+                parameters[i].grad = torch.tensor([0.3, -1.7, 0.1 + i], dtype=torch.float64)
+            if fused:
+                begin_momentum(optimizer)
+            optimizer.step()
+        results.append(torch.stack(parameters).detach())
+    torch.testing.assert_close(*results, rtol=1e-12, atol=0)

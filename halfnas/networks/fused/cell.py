@@ -105,7 +105,7 @@ class FusedCell(SupernetCell):
             self.compile_parts()
 
     @staticmethod
-    def suits(plan: CellPlan, kind: CellKind | None = None) -> bool:
+    def suits(plan: CellPlan, kind: CellKind) -> bool:
         """Whether the engine can compute such a cell; the plain one computes any.
 
         A state gives to all nodes at once, in one tensor [B, T * C, H', W']. So all edges must have one and the same
@@ -113,12 +113,10 @@ class FusedCell(SupernetCell):
 
         Args:
             plan: the sizes of the edges.
-            kind: the graph of the cell, without which resolutions are not looked at.
+            kind: the graph of the cell.
         """
         if len({channels for edge in plan.edges for channels in (edge.in_channels, edge.out_channels)}) != 1:
             return False
-        if kind is None:
-            return True
         stride_of = dict.fromkeys(range(kind.num_inputs), 1)  # of each state, from the inputs of the cell
         for edge, sizes in zip(kind.edges, plan.edges, strict=True):
             stride_of[edge.target] = stride_of[edge.source] * sizes.stride

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from halfnas.pruning.ranking import RankingFunction, Sample, ScoringNetwork, loss, smooth_norm
+from halfnas.pruning.ranking import RankingFunction, Sample, ScoringNetwork, loss
+from halfnas.pruning.scoring_network import smooth_norm
 
 
 class GraSP(RankingFunction):

@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 
 from halfnas.drawing import kit
 from halfnas.reporting.figures.drawing import Drawing, left_out, seeds
-from halfnas.reporting.figures.masks import Masked, Places, agreement_of, masked_groups
+from halfnas.reporting.figures.masks import Masked, agreement_of, candidates_of, edge_names, masked_groups
 from halfnas.reporting.figures.series import ratio_of, without_ratio
 from halfnas.reporting.groups import Group
 from halfnas.reporting.metrics import most_accurate
+from halfnas.spaces.candidates import Candidates
 
 SECTION = "Masks"
 MAX_GROUPS, MAX_NAMES, MAX_RATIOS = 12, 12, 6
@@ -24,15 +25,15 @@ def mask_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
     drawings: list[Drawing] = []
     for space in dict.fromkeys(each.space for each in masked):
         of_space = [each for each in masked if each.space == space]
-        places = Places(space, [mask for each in of_space for mask in each.masks.values()])
-        pruned = [each for each in of_space if any(places.flags(m).min() == 0 for m in each.masks.values())]
+        candidates = candidates_of(space, [mask for each in of_space for mask in each.masks.values()])
+        pruned = [each for each in of_space if any(not candidates.flags(m.kept).all() for m in each.masks.values())]
         if not pruned:
             continue
         shown = _most_accurate(pruned, MAX_GROUPS)
         whole = len(of_space) - len(pruned)
         note = left_out(len(pruned) - len(shown), "groups") + left_out(whole, "groups", "they keep everything")
-        drawings += [_heat_map(shown, places, space, kind, note) for kind in places.edges]
-        drawings += [found for found in [_agreements(pruned, places, space)] if found is not None]
+        drawings += [_heat_map(shown, candidates, space, kind, note) for kind in candidates.names]
+        drawings += [found for found in [_agreements(pruned, candidates, space)] if found is not None]
     return drawings, problems
 
 
@@ -42,8 +43,8 @@ def _most_accurate(masked: Sequence[Masked], count: int) -> list[Masked]:
     return [each for each in masked if each.group in best]
 
 
-def _heat_map(shown: Sequence[Masked], places: Places, space: str, kind: str, note: str) -> Drawing:
-    edges, operations = places.edges[kind], places.operations[kind]
+def _heat_map(shown: Sequence[Masked], candidates: Candidates, space: str, kind: str, note: str) -> Drawing:
+    edges, operations = edge_names(space, candidates)[kind], candidates.operations(kind)
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     size = 0.16 * len(operations) + 0.2, 0.13 * len(edges) + 0.38
@@ -51,8 +52,8 @@ def _heat_map(shown: Sequence[Masked], places: Places, space: str, kind: str, no
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True, gridspec_kw={"wspace": 0.12}).flat
     colours = colormaps["Blues"].with_extremes(bad=kit.MIST)
     for axes, each in zip(panels, shown, strict=False):
-        share = np.mean([places.flags(mask) for mask in each.masks.values()], axis=0)
-        image = axes.imshow(places.grid(kind, share), cmap=colours, vmin=0, vmax=1, aspect="auto")
+        share = np.mean([candidates.flags(mask.kept) for mask in each.masks.values()], axis=0)
+        image = axes.imshow(candidates.grid(kind, share), cmap=colours, vmin=0, vmax=1, aspect="auto")
         axes.set_title(_broken(each.group.name), fontsize=kit.FONT - 2.5, pad=3)
     for axes in list(panels)[len(shown) :]:
         axes.axis("off")
@@ -72,7 +73,7 @@ def _heat_map(shown: Sequence[Masked], places: Places, space: str, kind: str, no
     return Drawing(f"masks_{space}_{kind}", SECTION, title, figure, caption)
 
 
-def _agreements(pruned: Sequence[Masked], places: Places, space: str) -> Drawing | None:
+def _agreements(pruned: Sequence[Masked], candidates: Candidates, space: str) -> Drawing | None:
     """Draw a matrix between the groups of each ratio, or one row a group where no ratio has two groups."""
     by_ratio: dict[float | None, list[Masked]] = {}
     for each in pruned:
@@ -83,7 +84,7 @@ def _agreements(pruned: Sequence[Masked], places: Places, space: str) -> Drawing
         "on the diagonal. "
     )
     if max(map(len, by_ratio.values())) == 1:
-        found = {each.group.name: agreement_of(each, each, places) for each in pruned}
+        found = {each.group.name: agreement_of(each, each, candidates) for each in pruned}
         values = {name: value for name, value in found.items() if value is not None}
         if not values:
             return None
@@ -95,7 +96,9 @@ def _agreements(pruned: Sequence[Masked], places: Places, space: str) -> Drawing
     ratios = dict(sorted(by_ratio.items(), key=lambda item: item[0] or 0.0))
     shown = dict(list({ratio: members for ratio, members in ratios.items() if len(members) > 1}.items())[:MAX_RATIOS])
     hidden = sum(len(members[MAX_NAMES:]) for members in shown.values())
-    figure, chance = _matrices({ratio: _most_accurate(members, MAX_NAMES) for ratio, members in shown.items()}, places)
+    figure, chance = _matrices(
+        {ratio: _most_accurate(members, MAX_NAMES) for ratio, members in shown.items()}, candidates
+    )
     if not chance:
         return None
     chances = ", ".join(f"{value:.2f} at ratio {ratio:g}" for ratio, value in chance.items())
@@ -105,7 +108,9 @@ def _agreements(pruned: Sequence[Masked], places: Places, space: str) -> Drawing
     return Drawing(name, SECTION, title, figure, caption + left_out(hidden, "groups", "the most accurate are drawn"))
 
 
-def _matrices(by_ratio: Mapping[float | None, Sequence[Masked]], places: Places) -> tuple[Figure, dict[float, float]]:
+def _matrices(
+    by_ratio: Mapping[float | None, Sequence[Masked]], candidates: Candidates
+) -> tuple[Figure, dict[float, float]]:
     names = {
         ratio: [kit.shorten(without_ratio(each.group), 24) for each in members] for ratio, members in by_ratio.items()
     }
@@ -120,7 +125,7 @@ def _matrices(by_ratio: Mapping[float | None, Sequence[Masked]], places: Places)
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=beside / side, hspace=below / side)
     chances: dict[float, float] = {}
     for axes, (ratio, members) in zip(panels, by_ratio.items(), strict=False):
-        found = [[agreement_of(a, b, places) for b in members] for a in members]
+        found = [[agreement_of(a, b, candidates) for b in members] for a in members]
         expected = [value[1] for row in found for value in row if value is not None]
         if expected:
             chances[ratio or 0.0] = float(np.mean(expected))

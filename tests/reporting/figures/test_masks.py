@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from halfnas.reporting.figures.mask_maps import mask_figures
-from halfnas.reporting.figures.masks import Masked, Places, agreement_of
+from halfnas.reporting.figures.masks import Masked, agreement_of, candidates_of
 from halfnas.reporting.study import read_study
 from halfnas.spaces import Mask, load_space
 
@@ -26,40 +26,42 @@ def decisions(mask):
 
 def test_agreement_within_a_group_is_between_seeds():
     group = masked(0, 1, 2)
-    places = Places("darts", list(group.masks.values()))
+    candidates = candidates_of("darts", list(group.masks.values()))
     a, b, c = (np.array(decisions(mask)) for mask in group.masks.values())
-    found = agreement_of(group, group, places)
+    found = agreement_of(group, group, candidates)
     assert found[0] == pytest.approx(np.mean([(a == b).mean(), (a == c).mean(), (b == c).mean()]))
     assert found[1:] == (pytest.approx(0.5), 3)  # 4 of 8: 1/4 + 1/4
 
 
 def test_agreement_of_two_groups_is_between_different_seeds():
     first, second = masked(0, 1), masked(1, 2)
-    places = Places("darts", [*first.masks.values(), *second.masks.values()])
+    candidates = candidates_of("darts", [*first.masks.values(), *second.masks.values()])
     flags = {seed: np.array(decisions(Mask.random(SPACE, 0.5, seed))) for seed in range(3)}
     pairs = [(0, 1), (0, 2), (1, 2)]
     expected = np.mean([(flags[s] == flags[t]).mean() for s, t in pairs])
-    assert agreement_of(first, second, places)[0] == pytest.approx(expected)
+    assert agreement_of(first, second, candidates)[0] == pytest.approx(expected)
 
 
 def test_chance_follows_from_what_edges_keep():
     group = masked(0, 1, ratio=0.25)
-    assert agreement_of(group, group, Places("darts", list(group.masks.values())))[1] == pytest.approx(1 / 16 + 9 / 16)
+    assert agreement_of(group, group, candidates_of("darts", list(group.masks.values())))[1] == pytest.approx(
+        1 / 16 + 9 / 16
+    )
 
 
 def test_one_seed():
     group = masked(0)
-    places = Places("darts", list(group.masks.values()))
-    assert agreement_of(group, group, places) is None
-    assert agreement_of(group, masked(0), places)[0] == 1.0
+    candidates = candidates_of("darts", list(group.masks.values()))
+    assert agreement_of(group, group, candidates) is None
+    assert agreement_of(group, masked(0), candidates)[0] == 1.0
 
 
 def test_a_space_that_no_file_describes():
     mask = Mask("mine", {"cell": (("a", "b"), ("b",))})
     other = Mask("mine", {"cell": (("a",), ("b", "c"))})
-    places = Places("mine", [mask, other])
-    assert places.operations == {"cell": ["a", "b", "c"]}
-    grid = places.grid("cell", (places.flags(mask) + places.flags(other)) / 2)
+    candidates = candidates_of("mine", [mask, other])
+    assert candidates.operations("cell") == ("a", "b", "c")
+    grid = candidates.grid("cell", (candidates.flags(mask.kept).astype(float) + candidates.flags(other.kept)) / 2)
     np.testing.assert_equal(grid, [[1.0, 0.5, np.nan], [np.nan, 1.0, 0.5]])
 
 

@@ -3,34 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halfnas.pruning.candidates import SCOPES, Candidates, Place
-from halfnas.spaces import CellKind, DartsSpace, Edge, Mask, num_kept
-from halfnas.spaces.space import SearchSpace
-
-
-class UnevenSpace(SearchSpace):
-    """Two kinds of cell; edges with four, three, two and one candidates, `none` first, last or not at all."""
-
-    name = "uneven"
-
-    def __init__(self):
-        super().__init__(num_classes=10, in_channels=3)
-
-    @property
-    def kinds(self):
-        first = (Edge(0, 1, ("none", "a", "b", "c")), Edge(0, 2, ("a", "none")))
-        second = (Edge(0, 1, ("a", "b", "c")), Edge(0, 2, ("b",)), Edge(1, 2, ("b", "a", "none")))
-        return {
-            "first": CellKind(num_inputs=1, edges=first, edges_per_node=None, output=(2,)),
-            "second": CellKind(num_inputs=1, edges=second, edges_per_node=None, output=(2,)),
-        }
-
-    def operation(self, name, edge, *, search):
-        raise NotImplementedError
-
-    def skeleton(self, *, search, auxiliary=False, outputs=None):
-        raise NotImplementedError
-
+from halfnas.pruning.competition import SCOPES, Competition
+from halfnas.spaces import DartsSpace, Mask, num_kept
+from other_space import UnevenSpace
 
 UNEVEN = UnevenSpace()
 DARTS = DartsSpace(init_channels=16, num_cells=8)
@@ -52,26 +27,6 @@ def others_left(candidates, kept):
     return np.bincount(candidates.edges[kept & ~candidates.is_none], minlength=candidates.edges[-1] + 1)
 
 
-def test_places_are_in_the_order_of_the_space():
-    candidates = Candidates(UNEVEN)
-
-    assert candidates.places == (
-        Place("first", 0, "none"), Place("first", 0, "a"), Place("first", 0, "b"), Place("first", 0, "c"),
-        Place("first", 1, "a"), Place("first", 1, "none"),
-        Place("second", 0, "a"), Place("second", 0, "b"), Place("second", 0, "c"),
-        Place("second", 1, "b"),
-        Place("second", 2, "b"), Place("second", 2, "a"), Place("second", 2, "none"),
-    )  # fmt: skip
-    assert [candidates.index[place] for place in candidates.places] == list(range(13))
-    assert candidates.edges.tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 2, 3, 4, 4, 4]
-    assert candidates.is_none.tolist() == [j in NONES for j in range(13)]
-
-
-@pytest.mark.parametrize("scope", SCOPES)
-def test_a_family_is_an_operation_in_a_kind_of_cell(scope):
-    assert Candidates(UNEVEN, scope=scope).families.tolist() == [0, 1, 2, 3, 1, 0, 4, 5, 6, 5, 5, 4, 7]
-
-
 @pytest.mark.parametrize(
     ("scope", "groups"),
     [
@@ -81,7 +36,7 @@ def test_a_family_is_an_operation_in_a_kind_of_cell(scope):
     ],
 )
 def test_groups(scope, groups):
-    assert Candidates(UNEVEN, scope=scope).groups.tolist() == groups
+    assert Competition(UNEVEN, scope=scope).groups.tolist() == groups
 
 
 @pytest.mark.parametrize(
@@ -99,11 +54,11 @@ def test_groups(scope, groups):
     ],
 )
 def test_targets(scope, ratio, targets):
-    assert Candidates(UNEVEN, ratio, scope).targets.tolist() == targets
+    assert Competition(UNEVEN, ratio, scope).targets.tolist() == targets
 
 
 def test_everything_is_kept_of_every_edge_unless_told_otherwise():
-    candidates = Candidates(DARTS)
+    candidates = Competition(DARTS)
 
     assert candidates.scope == "edge"
     assert candidates.targets.tolist() == [8] * 28
@@ -113,12 +68,12 @@ def test_everything_is_kept_of_every_edge_unless_told_otherwise():
 @pytest.mark.parametrize("scope", ["cell", "", "Edge"])
 def test_unknown_scope(scope):
     with pytest.raises(ValueError, match=f"`scope` must be one of edge, kind, global, got '{scope}'"):
-        Candidates(UNEVEN, 0.5, scope)
+        Competition(UNEVEN, 0.5, scope)
 
 
 @pytest.mark.parametrize("space", [UNEVEN, DARTS], ids=lambda space: space.name)
 def test_masks_there_and_back(space):
-    candidates = Candidates(space)
+    candidates = Competition(space)
     for seed in range(3):
         mask = Mask.random(space, 0.5, seed)
         flags = candidates.flags(mask.kept)
@@ -129,16 +84,8 @@ def test_masks_there_and_back(space):
     assert candidates.flags(Mask.full(space).kept).all()
 
 
-def test_flags_name_candidates_on_their_own_edge():
-    candidates = Candidates(UNEVEN)
-    flags = np.zeros(13, dtype=bool)
-    flags[[1, 3, 4, 6, 9, 10]] = True
-
-    assert candidates.kept(flags) == {"first": (("a", "c"), ("a",)), "second": (("a",), ("b",), ("b",))}
-
-
 def test_the_least_important_of_every_edge_goes_first():
-    candidates = Candidates(UNEVEN, 0.5)
+    candidates = Competition(UNEVEN, 0.5)
     #         none a  b  c   a none  a  b  c   b   b  a none
     scores = [9, -1, 8, 2, 5, 1, 3, 7, 4, 0, 6, -5, 8]
 
@@ -148,7 +95,7 @@ def test_the_least_important_of_every_edge_goes_first():
 @pytest.mark.parametrize(("scope", "removed"), [("kind", [6, 7, 0, 1, 2, 10]), ("global", [6, 7, 0, 1, 2, 5])])
 def test_candidates_compete_with_all_of_their_group(scope, removed):
     """An edge may lose all but one, another none at all."""
-    candidates = Candidates(UNEVEN, 0.5, scope)
+    candidates = Competition(UNEVEN, 0.5, scope)
     scores = np.arange(13.0)
     scores[6:9] = [-3, -2, -1]  # the first edge of the second kind, whose last candidate stays
 
@@ -156,7 +103,7 @@ def test_candidates_compete_with_all_of_their_group(scope, removed):
 
 
 def test_none_may_be_removed_and_may_stay():
-    candidates = Candidates(UNEVEN, 0.5)
+    candidates = Competition(UNEVEN, 0.5)
     scores = np.zeros(13)
     scores[0] = 1
     assert after_removal(candidates, scores)[:4].tolist() == [True, False, False, True]
@@ -166,7 +113,7 @@ def test_none_may_be_removed_and_may_stay():
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_the_last_candidate_besides_none_stays_however_bad_it_is(scope):
-    candidates = Candidates(UNEVEN, 0.1, scope)
+    candidates = Competition(UNEVEN, 0.1, scope)
     scores = np.where(candidates.is_none, 1e9, -np.arange(13.0))
     kept = after_removal(candidates, scores)
 
@@ -177,7 +124,7 @@ def test_the_last_candidate_besides_none_stays_however_bad_it_is(scope):
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_of_equals_the_first_one_goes(scope):
-    candidates = Candidates(DARTS, 0.5, scope)
+    candidates = Competition(DARTS, 0.5, scope)
     removed = candidates.remove(all_of(candidates), np.zeros(224), candidates.targets)
 
     assert removed == sorted(removed)
@@ -188,15 +135,15 @@ def test_of_equals_the_first_one_goes(scope):
 
 
 def test_nothing_goes_where_the_target_is_reached():
-    candidates = Candidates(UNEVEN, 0.5)
+    candidates = Competition(UNEVEN, 0.5)
     kept = after_removal(candidates, np.arange(13.0))
 
     assert candidates.remove(kept, np.arange(13.0), candidates.targets) == []
-    assert Candidates(UNEVEN).remove(all_of(candidates), np.arange(13.0), Candidates(UNEVEN).targets) == []
+    assert Competition(UNEVEN).remove(all_of(candidates), np.arange(13.0), Competition(UNEVEN).targets) == []
 
 
 def test_what_is_gone_is_not_removed_again():
-    candidates = Candidates(UNEVEN, 0.5)
+    candidates = Competition(UNEVEN, 0.5)
     kept = all_of(candidates)
     kept[1] = False
 
@@ -205,7 +152,7 @@ def test_what_is_gone_is_not_removed_again():
 
 
 def test_candidates_without_a_score_are_not_touched():
-    candidates = Candidates(UNEVEN, 0.5)
+    candidates = Competition(UNEVEN, 0.5)
     scores = np.arange(13.0)
     scores[[0, 1, 6, 7, 8]] = np.nan
     removed = candidates.remove(all_of(candidates), scores, candidates.targets)
@@ -221,12 +168,12 @@ def random_scores(size):
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("space", [UNEVEN, DARTS], ids=lambda space: space.name)
 def test_whatever_the_scores(space, scope):
-    size = len(Candidates(space).places)
+    size = len(Competition(space).places)
 
     @given(scores=random_scores(size), ratio=st.floats(0.01, 1.0))
     @settings(max_examples=40, deadline=None)
     def check(scores, ratio):
-        candidates = Candidates(space, ratio, scope)
+        candidates = Competition(space, ratio, scope)
         kept = after_removal(candidates, scores)
         assert np.bincount(candidates.groups, weights=kept).tolist() == candidates.targets.tolist()
         assert (others_left(candidates, kept) >= 1).all()
@@ -243,7 +190,7 @@ def test_whatever_the_scores(space, scope):
 @settings(max_examples=40, deadline=None)
 def test_what_stays_is_at_least_as_good_as_what_goes(scope, data):
     """In every group, but for candidates that are the last ones of their edge besides `none`."""
-    candidates = Candidates(UNEVEN, 0.5, scope)
+    candidates = Competition(UNEVEN, 0.5, scope)
     scores = np.array(data.draw(random_scores(13)), dtype=float)
     kept = after_removal(candidates, scores)
     alone = others_left(candidates, kept)[candidates.edges] == 1
@@ -258,7 +205,7 @@ def test_what_stays_is_at_least_as_good_as_what_goes(scope, data):
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
 def test_without_a_score_nothing_is_lost(scope, data):
-    candidates = Candidates(UNEVEN, 0.3, scope)
+    candidates = Competition(UNEVEN, 0.3, scope)
     scores = np.array(data.draw(st.lists(st.just(np.nan) | st.integers(-2, 2), min_size=13, max_size=13)), dtype=float)
     kept = after_removal(candidates, scores)
 
