@@ -63,10 +63,17 @@ def arguments_of(target: Callable[..., Any]) -> dict[str, Any] | None:
         parameters = inspect.signature(target).parameters
     except ValueError:  # a class written in C says nothing
         return None
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return None
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
-    return {name: hints.get(name, Any) for name in parameters}
+    found: dict[str, Any] = {}
+    for name, parameter in parameters.items():
+        hint = hints.get(name, Any)
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            found[name] = hint
+        elif typing.get_origin(hint) is typing.Unpack:  # those of a TypedDict
+            found |= typing.get_type_hints(typing.get_args(hint)[0], include_extras=True)
+        else:
+            return None
+    return found
 
 
 def problem_of(value: Any, hint: Any) -> str | None:
@@ -153,6 +160,8 @@ def _plain(hint: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return Annotated[_plain(arguments[0]), *hint.__metadata__]
+    if origin in (typing.Required, typing.NotRequired):
+        return _plain(arguments[0])
     if origin is Literal or hint in (*PLAIN, Any, ...):
         return hint
     if origin in (typing.Union, types.UnionType):

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from http.client import HTTPException
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch.utils.data import Dataset, TensorDataset
 from torchvision import datasets
 
-from halfnas.data.dataset import ImageDataset, NumWorkers
-from halfnas.data.images import OnDevice
+from halfnas.data.dataset import Handling, ImageDataset
 
 log = logging.getLogger(__name__)
 
@@ -39,22 +38,10 @@ class _Cifar(ImageDataset):
         root: str,
         mean: Sequence[float],
         std: Sequence[float],
-        crop_padding: int,
-        flip: bool,
-        num_workers: NumWorkers,
-        on_device: OnDevice = "auto",
-        max_train_images: int | None = None,
+        **handling: Unpack[Handling],
     ) -> None:
         """Args: root is the folder that holds, or will hold, the folder of torchvision's layout."""
-        super().__init__(
-            mean=mean,
-            std=std,
-            crop_padding=crop_padding,
-            flip=flip,
-            num_workers=num_workers,
-            on_device=on_device,
-            max_train_images=max_train_images,
-        )
+        super().__init__(mean=mean, std=std, **handling)
         self.root = Path(root).expanduser()
 
     def prepare(self) -> None:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NotRequired, TypedDict
 
 import torch
 from pydantic import Field
@@ -12,6 +12,16 @@ from halfnas.data.augmentation import Augmentation, Normalization
 from halfnas.data.images import OnDevice
 
 NumWorkers = Annotated[int, Field(ge=0, description="processes that decode images; 0 decodes in the main one")]
+
+
+class Handling(TypedDict):
+    """How images are augmented and loaded: what a dataset takes as `**handling` and hands on to `ImageDataset`."""
+
+    crop_padding: int
+    flip: bool
+    num_workers: NumWorkers
+    on_device: NotRequired[OnDevice]
+    max_train_images: NotRequired[int | None]
 
 
 class ImageDataset(ABC):

@@ -1,12 +1,12 @@
 """scikit-learn's handwritten digits: real images that need no download."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from halfnas.data.dataset import ImageDataset, NumWorkers
-from halfnas.data.images import OnDevice
+from halfnas.data.dataset import Handling, ImageDataset
 
 
 class Digits(ImageDataset):
@@ -25,24 +25,12 @@ class Digits(ImageDataset):
         *,
         mean: Sequence[float],
         std: Sequence[float],
-        crop_padding: int,
-        flip: bool,
-        num_workers: NumWorkers,
         test_fraction: float,
         split_seed: int,
-        on_device: OnDevice = "auto",
-        max_train_images: int | None = None,
+        **handling: Unpack[Handling],
     ) -> None:
         """Args: test_fraction of each class is the test set, drawn with split_seed whatever the seed of the run."""
-        super().__init__(
-            mean=mean,
-            std=std,
-            crop_padding=crop_padding,
-            flip=flip,
-            num_workers=num_workers,
-            on_device=on_device,
-            max_train_images=max_train_images,
-        )
+        super().__init__(mean=mean, std=std, **handling)
         if not 0 < test_fraction < 1:
             raise ValueError(f"`dataset.test_fraction` must be in (0, 1), got {test_fraction}; e.g. 0.2")
         self.test_fraction = test_fraction

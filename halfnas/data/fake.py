@@ -2,12 +2,12 @@
 
 import math
 import random
+from typing import Unpack
 
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from halfnas.data.dataset import ImageDataset, NumWorkers
-from halfnas.data.images import OnDevice
+from halfnas.data.dataset import Handling, ImageDataset
 
 
 class Fake(ImageDataset):
@@ -27,11 +27,7 @@ class Fake(ImageDataset):
         num_train: int,
         num_test: int,
         seed: int,
-        crop_padding: int,
-        flip: bool,
-        num_workers: NumWorkers,
-        on_device: OnDevice = "auto",
-        max_train_images: int | None = None,
+        **handling: Unpack[Handling],
     ) -> None:
         sizes = {
             "num_classes": num_classes,
@@ -47,15 +43,7 @@ class Fake(ImageDataset):
         self.in_channels = in_channels
         self.image_size = image_size
         # Mean and standard deviation of the uniform distribution on [0, 1].
-        super().__init__(
-            mean=[0.5] * in_channels,
-            std=[math.sqrt(1 / 12)] * in_channels,
-            crop_padding=crop_padding,
-            flip=flip,
-            num_workers=num_workers,
-            on_device=on_device,
-            max_train_images=max_train_images,
-        )
+        super().__init__(mean=[0.5] * in_channels, std=[math.sqrt(1 / 12)] * in_channels, **handling)
         self.num_train = num_train
         self.num_test = num_test
         self.seed = seed

@@ -119,6 +119,10 @@ class SupernetCell(nn.Module, ABC):
             else PartialMixedOperation(space, names, edge, partial_channels)
             for names, edge in zip(kept, plan.edges, strict=True)
         )
+        self.prepare(plan)
+
+    def prepare(self, plan: CellPlan) -> None:
+        """Set up what the engine computes with, from the modules that are there."""
 
     @abstractmethod
     def forward(self, *inputs: Parts, mixing: Mixing) -> Parts:

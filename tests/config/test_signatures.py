@@ -1,12 +1,12 @@
 """Settings against signatures."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, Unpack
 
 import pytest
 from pydantic import Field
 
-from halfnas.config.signatures import check_arguments, problem_of
+from halfnas.config.signatures import arguments_of, check_arguments, problem_of
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,25 @@ def test_nested_nodes_are_checked_under_their_own_name():
         "`pruner.deep.er.sign` must be an integer, got 'up'",
         "`pruner.deep.er.weight` must be a number, got 'x'",
     ]
+
+
+class Common(TypedDict):
+    width: Annotated[int, Field(ge=1)]
+    height: NotRequired[int | None]
+
+
+class Unpacked:
+    def __init__(self, depth: int, **common: Unpack[Common]) -> None:
+        """What it takes is named by a TypedDict, too."""
+
+
+def test_arguments_of_a_typed_dict():
+    assert list(arguments_of(Unpacked)) == ["depth", "width", "height"]
+    checked = check_arguments({"depth": 1, "width": 0, "height": None}, "it", also=[Unpacked])
+    assert checked == ["`it.width` must be at least 1, got 0"]
+    [problem] = check_arguments({"depth": 1, "breadth": 0}, "it", also=[Unpacked])
+    assert problem == "`it.breadth`: Unpacked has no such argument; it has depth, width, height"
+    assert check_arguments({"height": "x"}, "it", also=[Unpacked]) == ["`it.height` must be an integer, got 'x'"]
 
 
 def test_classes_that_take_anything():

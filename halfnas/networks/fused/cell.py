@@ -21,7 +21,7 @@ from halfnas.networks.fused.parts import grouped
 from halfnas.networks.fused.preprocess import preprocessed
 from halfnas.networks.fused.sorting import Candidate
 from halfnas.networks.fused.step import without_autocast
-from halfnas.spaces import CellKind, CellPlan, SearchSpace
+from halfnas.spaces import CellKind, CellPlan
 from halfnas.spaces.operations import FactorizedReduce, ReLUConvBN, Zero
 
 
@@ -39,19 +39,9 @@ class FusedCell(SupernetCell):
     routes: Tensor
     edge_of_weight: Tensor
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        plan: CellPlan,
-        kind: CellKind,
-        kept: Sequence[Sequence[str]],
-        partial_channels: int,
-        *,
-        recompute_nodes: bool,
-    ) -> None:
-        super().__init__(space, plan, kind, kept, partial_channels, recompute_nodes=recompute_nodes)
+    def prepare(self, plan: CellPlan) -> None:
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for e, (edge, sizes) in enumerate(zip(kind.edges, plan.edges, strict=True)):
+        for e, (edge, sizes) in enumerate(zip(self.kind.edges, plan.edges, strict=True)):
             groups[edge.source, sizes.stride].append(e)
         self.sources = [source for source, _ in sorted(groups)]
         self.fan_edges = [edges for _, edges in sorted(groups.items())]
