@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 from omegaconf import OmegaConf
 from torch import nn
 from torch.nn import functional as F
@@ -15,6 +15,7 @@ from halfnas.evaluation import Evaluation, drop_path_factors
 from halfnas.spaces import DartsSpace, find_genotype
 from halfnas.spaces.load import CONF
 from history_logger import History
+from quiet import quiet_trainer
 
 GENOTYPE = find_genotype("darts_v2")
 SPACE = DartsSpace(init_channels=2, num_cells=3, in_channels=1)
@@ -63,11 +64,9 @@ class Watch(Callback):
 
 def fit(module, data, **settings):
     watch, history = Watch(), History()
-    trainer = Trainer(
-        accelerator="cpu", logger=history, enable_progress_bar=False, enable_model_summary=False,
-        enable_checkpointing=False, num_sanity_val_steps=0, max_epochs=module.epochs, callbacks=[watch],
-        log_every_n_steps=1, **settings,
-    )  # fmt: skip
+    trainer = quiet_trainer(
+        logger=history, max_epochs=module.epochs, callbacks=[watch], log_every_n_steps=1, **settings
+    )
     trainer.fit(module, datamodule=data)
     return SimpleNamespace(trainer=trainer, steps=watch.steps, metrics=history.metrics)
 

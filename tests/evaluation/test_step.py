@@ -1,7 +1,6 @@
 import pytest
 import torch
 from lightning import LightningDataModule
-from lightning.pytorch import Trainer
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -9,6 +8,7 @@ from halfnas.evaluation import Evaluation, TrainingLoss, TrainingStep, drop_path
 from halfnas.networks import DiscreteNetwork
 from halfnas.spaces import DartsSpace, find_genotype
 from halfnas.training import generator, sgd
+from quiet import quiet_trainer
 from recorded import fingerprint, give_weights
 
 SPACE = DartsSpace(init_channels=4, num_cells=3, num_classes=4, in_channels=1)
@@ -49,10 +49,7 @@ class Given(LightningDataModule):
 
 
 def fit(module, data):
-    trainer = Trainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=2,
-        enable_checkpointing=False, num_sanity_val_steps=0, precision="64-true", limit_val_batches=0,
-    )  # fmt: skip
+    trainer = quiet_trainer(max_epochs=2, precision="64-true", limit_val_batches=0)
     trainer.fit(module, datamodule=data)
     return {key: value.item() for key, value in trainer.callback_metrics.items()}
 

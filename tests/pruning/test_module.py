@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
 
 from halfnas.data import Fake, PruningData
@@ -10,6 +10,7 @@ from halfnas.pruning import Batch, ImportancePruner, NoPruner, PruningModule
 from halfnas.pruning.importance_pruner import FEWEST_REPEATS
 from halfnas.pruning.rankers import NNGPFrobenius, ParameterCount
 from halfnas.spaces import DartsSpace, Mask
+from quiet import quiet_trainer
 
 OPEN_EDGES = (0, 6, 13)
 
@@ -79,11 +80,9 @@ def fit(pruner=None, *, ratio=RATIO, seed=5, loggers=()):
     pruner = make_pruner() if pruner is None else pruner
     module = PruningModule(pruner, SPACE, SCORING_SPACE, ratio=ratio, seed=seed)
     record = Record()
-    trainer = Trainer(
-        accelerator="cpu", logger=list(loggers) or False, enable_progress_bar=False, enable_model_summary=False,
-        enable_checkpointing=False, num_sanity_val_steps=0, max_epochs=module.epochs, callbacks=[record],
-        log_every_n_steps=1,
-    )  # fmt: skip
+    trainer = quiet_trainer(
+        logger=list(loggers) or False, max_epochs=module.epochs, callbacks=[record], log_every_n_steps=1
+    )
     data = PruningData(dataset, batch_size=BATCH_SIZE * NUM_BATCHES, num_batches=pruner.max_steps, seed=seed)
     trainer.fit(module, datamodule=data)
     return module, record, trainer

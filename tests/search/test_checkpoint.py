@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 
 from halfnas.data import Fake, SearchData
 from halfnas.search import BetaDecay, BilevelSearch, Softmax
 from halfnas.spaces import DartsSpace, Mask
+from quiet import quiet_trainer
 from toys import Gumbel, ToyPath
 
 SPACE = DartsSpace(init_channels=4, num_cells=3, num_classes=4, in_channels=1)
@@ -29,10 +29,7 @@ def make(engine, relaxation):
 
 
 def fit(module, data, folder, epochs, checkpoint=None):
-    trainer = Trainer(
-        accelerator="cpu", max_epochs=epochs, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=folder,
-    )  # fmt: skip
+    trainer = quiet_trainer(max_epochs=epochs, default_root_dir=folder)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint)
     return trainer
 

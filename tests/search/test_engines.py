@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 
 from halfnas.data import Fake, SearchData
 from halfnas.networks.fused.cell import FusedCell
 from halfnas.search import BilevelSearch
 from halfnas.spaces import DartsSpace, Mask
+from quiet import quiet_trainer
 
 SPACE = DartsSpace(init_channels=4, num_cells=3, num_classes=4, in_channels=1)
 IMAGES = {"num_classes": 4, "in_channels": 1, "image_size": 8, "num_train": 32, "num_test": 8, "seed": 0}
@@ -38,17 +38,7 @@ def search(tmp_path):
         module.begin(Mask.random(SPACE, 0.5, seed))
         dataset = Fake(**IMAGES, crop_padding=0, flip=False, num_workers=0)
         data = SearchData(dataset, batch_size=8, seed=0, warmup_epochs=SETTINGS["warmup_epochs"])
-        trainer = Trainer(
-            accelerator="cpu",
-            max_epochs=2,
-            precision=precision,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            default_root_dir=tmp_path,
-        )
+        trainer = quiet_trainer(max_epochs=2, precision=precision, default_root_dir=tmp_path)
         trainer.fit(module, datamodule=data)
         return module, trainer
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from lightning import LightningDataModule
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 from omegaconf import OmegaConf
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -16,6 +16,7 @@ from halfnas.search import BetaDecay, BilevelSearch
 from halfnas.spaces import DartsSpace, Mask
 from halfnas.spaces.load import CONF
 from history_logger import History
+from quiet import quiet_trainer
 
 SPACE = DartsSpace(init_channels=2, num_cells=3, in_channels=1)
 SETTINGS = {
@@ -104,11 +105,9 @@ class Watch(Callback):
 
 def fit(module, data, **settings):
     watch, history = Watch(), History()
-    trainer = Trainer(
-        accelerator="cpu", logger=history, enable_progress_bar=False, enable_model_summary=False,
-        enable_checkpointing=False, num_sanity_val_steps=0, max_epochs=module.epochs, callbacks=[watch],
-        log_every_n_steps=1, **settings,
-    )  # fmt: skip
+    trainer = quiet_trainer(
+        logger=history, max_epochs=module.epochs, callbacks=[watch], log_every_n_steps=1, **settings
+    )
     trainer.fit(module, datamodule=data)
     return SimpleNamespace(trainer=trainer, watch=watch, metrics=history.metrics)
 

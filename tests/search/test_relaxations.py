@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from torch.nn import functional as F
 
 from halfnas.data import Fake, SearchData
@@ -13,6 +12,7 @@ from halfnas.search import BilevelSearch, BilevelStep, Softmax
 from halfnas.search.relaxations import draw
 from halfnas.spaces import DartsSpace, Mask
 from halfnas.training import adam, generator, sgd
+from quiet import quiet_trainer
 from recorded import give_weights
 from toys import Gumbel, ToyPath, Warm
 
@@ -150,10 +150,7 @@ def fit(tmp_path):
             num_classes=4, in_channels=1, image_size=8, num_train=32, num_test=8, seed=0, crop_padding=0, flip=False,
             num_workers=0,
         )  # fmt: skip
-        trainer = Trainer(
-            accelerator="cpu", max_epochs=2, precision="64-true", logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=tmp_path,
-        )  # fmt: skip
+        trainer = quiet_trainer(max_epochs=2, precision="64-true", default_root_dir=tmp_path)
         trainer.fit(module, datamodule=SearchData(dataset, batch_size=8, seed=0))
         return module
 

@@ -1,7 +1,6 @@
 import pytest
 import torch
 from lightning import LightningDataModule
-from lightning.pytorch import Trainer
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -9,6 +8,7 @@ from halfnas.networks import build_supernet
 from halfnas.search import BetaDecay, BilevelSearch, BilevelStep, Softmax, mean_logsumexp
 from halfnas.spaces import DartsSpace, Mask
 from halfnas.training import adam, sgd
+from quiet import quiet_trainer
 from recorded import fingerprint, give_weights
 
 SPACE = DartsSpace(init_channels=4, num_cells=3, num_classes=4, in_channels=1)
@@ -89,11 +89,7 @@ def test_a_search_ends_where_it_did_before_steps_were_plain_torch(partial_channe
     module.begin(Mask.random(SPACE, 0.5, 0))
     module.double()
     give_weights(module.supernet)
-    trainer = Trainer(
-        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=3,
-        enable_checkpointing=False, num_sanity_val_steps=0, precision="64-true", limit_val_batches=0,
-        reload_dataloaders_every_n_epochs=1,
-    )  # fmt: skip
+    trainer = quiet_trainer(max_epochs=3, precision="64-true", limit_val_batches=0, reload_dataloaders_every_n_epochs=1)
     trainer.fit(module, datamodule=Given())
     for name, value in fingerprint(module.supernet).items():
         assert value == pytest.approx(RECORDED[partial_channels, name], rel=tolerance), name
