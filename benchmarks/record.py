@@ -1,7 +1,7 @@
 """Runs every stage, pruner, searcher and engine on digits and writes down what they found, to the last digit.
 
-    python benchmarks/record.py --json record.json                 # write
-    python benchmarks/record.py --compare record.json              # run again and compare; exit code 1 where it differs
+    python benchmarks/record.py --compare benchmarks/results/record.json   # run and compare; exit code 1 if they differ
+    python benchmarks/record.py --json benchmarks/results/record.json      # write anew, where numbers are to change
 
 A change of the code that is to change nothing is proved by a record from before it. Everything runs in float64, so that
 another order of sums shows only far behind the point. Seconds and the memory that an allocator reserves are left out.
@@ -79,7 +79,7 @@ def run(overrides: list[str], train: Path) -> dict[str, object]:
 
 
 def _repeats(metric: str) -> bool:
-    return not any(part in metric for part in ("seconds", "per_second", "allocated", "reserved"))
+    return not any(part in metric for part in ("seconds", "step_ms", "per_second", "allocated", "reserved"))
 
 
 def differences(before: object, after: object, tolerance: float, where: str = "") -> list[str]:
@@ -119,7 +119,7 @@ def main() -> None:
             print(name, "failed" if "error" in each else "done", flush=True)
             found[name] = each
             if arguments.json:
-                arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+                arguments.json.write_text(json.dumps(found, separators=(",", ":")) + "\n")
     if arguments.compare:
         before = json.loads(arguments.compare.read_text())
         wrong = differences({name: before.get(name) for name in names}, found, arguments.tolerance)

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 GROUPS = ("dataset", "space", "pruner", "searcher", "supernet", "evaluation", "trainer", "logger", "callbacks")
 #: Arguments of what the settings build that stages give.
 GIVEN = {
+    "space": ("num_classes", "in_channels"),
     "searcher": ("space", "supernet", "cuda_graphs", "dataset", "seed"),
     "supernet": ("space", "mask", "partial_channels", "edge_normalization"),
     "evaluation": ("space", "image_size", "cuda_graphs", "dataset", "seed", "num_classes", "in_channels"),
