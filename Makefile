@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Each worker of the tests uses one thread; more of them than cores only wait for each other.
 TEST_WORKERS ?= 2
+TESTS ?= -m "not slow"
 BENCH := benchmarks/results/supernet_b32
 
 # What runs on a GPU: another Python than that of .venv has to have all that halfnas needs. `make gpu` takes about
@@ -17,7 +18,7 @@ GPU_RUN := trainer=gpu trainer.benchmark=false logger=csv dataset.max_train_imag
 	searcher.epochs=2 searcher.warmup_epochs=1 searcher.batch_size=16 evaluation.epochs=1 evaluation.batch_size=32
 DATASET ?= cifar10
 
-.PHONY: help run bench gpu gpu-search install install-dev test lint clean
+.PHONY: help run bench gpu gpu-search install install-dev test test-all lint clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -46,11 +47,14 @@ ifeq ($(GPU_PYTHON),$(BIN)/python)
 gpu gpu-search: install-dev
 endif
 
-test: install-dev ## Check style and types, run the tests
+test: install-dev ## Check style and types, run the tests that guard behaviour: under 8 minutes on two CPU cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) $(TESTS)
+
+test-all: ## The same with the slow tests: launchers, several devices, the documentation, recorded numbers
+	$(MAKE) test TESTS=
 
 lint: install-dev ## Mend the style
 	$(BIN)/ruff check --fix .

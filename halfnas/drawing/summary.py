@@ -1,7 +1,7 @@
 """The short table at the end of a run."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -9,13 +9,20 @@ from rich.table import Table
 
 from halfnas.spaces import Genotype, Mask
 
-STAGES = ("prune", "search", "evaluate")
 
+def print_summary(
+    path: Path, metrics: Mapping[str, float], stages: Sequence[str], console: Console | None = None
+) -> None:
+    """Print what was pruned, the cells found, accuracy, memory and time of each stage, and where the files are.
 
-def print_summary(path: Path, metrics: Mapping[str, float], console: Console | None = None) -> None:
-    """Print what was pruned, the cells found, accuracy, memory and time of each stage, and where the files are."""
+    Args:
+        path: the folder of the run.
+        metrics: those of metrics.json.
+        stages: the names of all stages, in their order.
+        console: where to print; None for the terminal.
+    """
     console = console or Console()
-    console.print(stage_table(metrics))
+    console.print(stage_table(metrics, stages))
     if (path / "mask.json").exists():
         console.print(describe_mask(Mask.load(path / "mask.json")), soft_wrap=True, markup=False)
     if "prune/agreement" in metrics:
@@ -28,15 +35,14 @@ def print_summary(path: Path, metrics: Mapping[str, float], console: Console | N
     console.print(f"Files: {path}", soft_wrap=True, markup=False)
 
 
-def stage_table(metrics: Mapping[str, float]) -> Table:
+def stage_table(metrics: Mapping[str, float], stages: Sequence[str]) -> Table:
     """Make a row of each stage that ran: its result, the memory of a step in MiB, its time in seconds."""
     table = Table(title="halfnas")
-    cuda = any(f"{stage}/peak_allocated_mib" in metrics for stage in STAGES)
+    stages = [stage for stage in stages if f"{stage}/seconds" in metrics]
+    cuda = any(f"{stage}/peak_allocated_mib" in metrics for stage in stages)
     for column in ("stage", "result", "step memory", *(["peak CUDA"] if cuda else []), "time"):
         table.add_column(column, justify="left" if column in ("stage", "result") else "right")
-    for stage in STAGES:
-        if f"{stage}/seconds" not in metrics:
-            continue
+    for stage in stages:
         activations = metrics.get(f"{stage}/step_activations_mib")
         peak = metrics.get(f"{stage}/peak_allocated_mib")
         table.add_row(

@@ -5,18 +5,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from omegaconf import OmegaConf
 
 from halfnas import Genotype, Mask
+from halfnas.config.parts import SettingParts
 from halfnas.data import EvaluationData, Fake, SearchData
 from halfnas.spaces import DartsSpace
 
 
 @pytest.fixture(scope="session")
-def conf(compose_settings):
-    return compose_settings(Path("none"), "evaluation.drop_path=0.3")
+def parts(compose_settings):
+    cfg = compose_settings(Path("none"), "evaluation.drop_path=0.3")
+    return SettingParts(OmegaConf.to_container(cfg, resolve=True), [])
 
 
 @pytest.fixture(scope="session")
@@ -40,27 +42,28 @@ def dataset():
 
 
 @pytest.fixture
-def search(conf, space, dataset):
+def search(parts, space, dataset):
     """search(mask=..., batch_size=...): a search of two steps an epoch, with its data."""
 
     def make(mask=None, batch_size=8, epochs=2):
         seed_everything(0, verbose=False)
         mask = Mask.random(space, ratio=0.5, seed=0) if mask is None else mask
         sizes = {"batch_size": batch_size, "epochs": epochs, "warmup_epochs": 0}
-        module = instantiate(conf.searcher, space, mask, {"engine": "plain"}, **sizes, _convert_="all")
+        module = parts.make("searcher", space=space, supernet={"engine": "plain"}, **sizes)
+        module.begin(mask)
         return SimpleNamespace(module=module, data=SearchData(dataset, batch_size=batch_size, seed=0))
 
     return make
 
 
 @pytest.fixture
-def evaluation(conf, space, dataset):
+def evaluation(parts, space, dataset):
     def make(batch_size=8, epochs=2):
         seed_everything(0, verbose=False)
         genes = (("sep_conv_3x3", 0), ("skip_connect", 1)) * 4
         genotype = Genotype("darts", {"normal": genes, "reduce": genes})
-        sizes = {"batch_size": batch_size, "epochs": epochs, "init_channels": 4, "num_cells": 3}
-        module = instantiate(conf.evaluation, space, genotype, 8, **sizes, _convert_="all")
+        module = parts.make("evaluation", space=space, image_size=8, batch_size=batch_size, epochs=epochs)
+        module.begin(genotype)
         return SimpleNamespace(
             module=module, data=EvaluationData(dataset, batch_size=batch_size, seed=0, cutout_length=0)
         )

@@ -37,6 +37,7 @@ def test_compares_all_pruners():
         assert set(compose("compare").pruners) == PRUNERS - {"none"}
 
 
+@pytest.mark.slow
 def test_prunings(tmp_path):
     done = run(tmp_path, "parts=[prunings]", *SMALL)
     assert done.returncode == 0, done.stderr
@@ -54,6 +55,7 @@ def test_prunings(tmp_path):
     assert "prunings" not in done.stderr
 
 
+@pytest.mark.slow
 def test_estimates(tmp_path):
     done = run(tmp_path, "parts=[estimates]", *(each for each in SMALL if "naswot" not in each))
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ from halfnas.drawing.summary import describe_genotype, describe_mask, print_summ
 from halfnas.spaces import Genotype, Mask, find_genotype, load_space
 
 DARTS = load_space("darts")
+STAGES = ("prune", "search", "evaluate")
 
 #: of a whole run on a GPU
 METRICS = {
@@ -33,18 +34,18 @@ def of(*stages):
 
 def cells(metrics):
     """The rows of the table as text."""
-    return list(zip(*(column.cells for column in stage_table(metrics).columns), strict=True))
+    return list(zip(*(column.cells for column in stage_table(metrics, STAGES).columns), strict=True))
 
 
 def printed(path, metrics, width=80):
     """What a terminal of that width gets to see."""
     console = Console(file=io.StringIO(), width=width)
-    print_summary(path, metrics, console)
+    print_summary(path, metrics, STAGES, console)
     return console.file.getvalue()
 
 
 def test_a_whole_run():
-    assert [column.header for column in stage_table(METRICS).columns] == [
+    assert [column.header for column in stage_table(METRICS, STAGES).columns] == [
         "stage", "result", "step memory", "peak CUDA", "time",
     ]  # fmt: skip
     assert cells(METRICS) == [
@@ -78,7 +79,7 @@ def test_what_was_not_measured_is_a_dash():
 
 def test_without_cuda_there_is_no_column_for_its_peak():
     on_cpu = {key: value for key, value in METRICS.items() if "peak" not in key}
-    assert "peak CUDA" not in [column.header for column in stage_table(on_cpu).columns]
+    assert "peak CUDA" not in [column.header for column in stage_table(on_cpu, STAGES).columns]
     assert [row[3] for row in cells(on_cpu)] == ["61.2 s", "12,345.7 s", "86,400.0 s"]
 
 
@@ -86,7 +87,7 @@ def test_how_far_a_mask_can_be_relied_on(tmp_path):
     def said(**metrics):
         console = Console(width=80)
         with console.capture() as captured:
-            print_summary(tmp_path, METRICS | metrics, console)
+            print_summary(tmp_path, METRICS | metrics, STAGES, console)
         return captured.get()
 
     line = "A mask from another seed would agree on 73% of all candidates (chance 50%)"

@@ -110,6 +110,7 @@ def test_ctrl_c_ends_a_sweep_in_order(tmp_path, environment, whole_group):
     assert list(states(sweep).values()) == ["failed"]
 
 
+@pytest.mark.slow
 def test_two_sweeps_in_the_same_second(tmp_path, environment):
     """The second is fixed, so that they cannot miss each other."""
     command = [sys.executable, str(TRAIN), "-m", *QUICK, "seed=0,1", "hydra.sweep.dir='sweeps/${now:%Y}'"]
@@ -126,6 +127,7 @@ def test_two_sweeps_in_the_same_second(tmp_path, environment):
     assert [len(states(sweep)) for sweep in sweeps] == [2, 2]
 
 
+@pytest.mark.slow
 def test_jobs_on_several_devices(tmp_path, python):
     """The second process of a job runs that job, not the sweep: one that failed is not run again by it."""
     settings = [*TINY, "stage=search", "pruner=none", "ratio=1", "logger=none", "dataset.max_train_images=40"]
@@ -151,6 +153,7 @@ LAUNCHERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=["joblib", "submitit_local", "ray"])
 def test_launchers(tmp_path, python, launcher):
     """Jobs run, a bad one is recorded and the others go on, and what is done is not run again."""
@@ -166,6 +169,7 @@ def test_launchers(tmp_path, python, launcher):
     assert masks == {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").glob("*/mask.json")}
 
 
+@pytest.mark.slow
 @requires("optuna_sweeper")
 def test_optuna_within_a_budget(tmp_path, python):
     """The best trial is within the budget, though others are more accurate."""
