@@ -54,7 +54,9 @@ def test_what_an_agent_starts_can_be_composed(monkeypatch, tmp_path, sample):
     assert (REPOSITORY / command[2]).exists()
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", [*command[3:], f"paths.output_dir={tmp_path}"], return_hydra_config=True)
+        cfg = compose(
+            "config", [*command[3:], f"paths.output_dir={tmp_path}", "paths.data_dir=data"], return_hydra_config=True
+        )
     make_plan(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
     assert {key: OmegaConf.select(cfg, key) for key in sample} == sample
     assert cfg.hydra.run.dir == "outputs/sweep123/run45678"
