@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from wandb import wandb_agent
 
-from halfnas.config.plan import make_plan
+from halfnas.config.plan import GROUPS, check_group
 from halfnas.config.schema import register
 from halfnas.spaces.load import CONF
 
@@ -57,7 +57,8 @@ def test_what_an_agent_starts_can_be_composed(monkeypatch, tmp_path, sample):
         cfg = compose(
             "config", [*command[3:], f"paths.output_dir={tmp_path}", "paths.data_dir=data"], return_hydra_config=True
         )
-    make_plan(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]))
+    settings = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [*GROUPS, "paths"]), resolve=True)
+    assert [problem for group in GROUPS for problem in check_group(group, settings)] == []
     assert {key: OmegaConf.select(cfg, key) for key in sample} == sample
     assert cfg.hydra.run.dir == "outputs/sweep123/run45678"
 
