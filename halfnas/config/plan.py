@@ -20,13 +20,8 @@ from halfnas.stages import STAGES, Stage
 log = logging.getLogger(__name__)
 
 GROUPS = ("dataset", "space", "pruner", "searcher", "supernet", "evaluation", "trainer", "logger", "callbacks")
-#: Arguments of what the settings build that stages give.
-GIVEN = {
-    "space": ("num_classes", "in_channels"),
-    "searcher": ("space", "supernet", "cuda_graphs", "dataset", "seed"),
-    "supernet": ("space", "mask", "partial_channels", "edge_normalization"),
-    "evaluation": ("space", "image_size", "cuda_graphs", "dataset", "seed", "num_classes", "in_channels"),
-}
+#: Arguments of a space that the dataset gives.
+OF_DATASET = ("num_classes", "in_channels")
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class Plan:
     Attributes:
         dataset: the images, not loaded yet.
         space: at the sizes of the search.
-        stages: those that run, in order.
+        stages: the stages that run, in order.
     """
 
     dataset: ImageDataset
@@ -49,7 +44,7 @@ def make_plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
 
     Args:
         cfg: the settings.
-        overrides: those that the user has typed, `space.init_channels=8`.
+        overrides: the settings that the user has typed, `space.init_channels=8`.
 
     Raises:
         ConfigError: with all problems found.
@@ -96,15 +91,19 @@ def check_group(group: str, settings: Mapping[str, Any], overrides: Sequence[str
     """Problems of the names, types and bounds of a group of settings."""
     node = settings[group]
     also = [taker for stage in STAGES for taker in stage.takers.get(group, ())]
+    given = [name for stage in STAGES for name in stage.reserved.get(group, ())]
+    sized = [where for stage in STAGES for where in stage.sizes]
     space = _class_of(settings["space"])
-    if group == "evaluation" and space is not None:
+    if group in sized and space is not None:
         also.append(space)
-    problems = check_arguments(node, group, also=also, given=GIVEN.get(group, ()))
-    if group == "pruner" and space is not None and isinstance(node.get("network"), Mapping):
-        problems += check_arguments(node["network"], "pruner.network", also=[space])
+    problems = check_arguments(node, group, also=also, given=OF_DATASET if group == "space" else given)
+    for where in sized:
+        outer, _, inner = where.partition(".")
+        if outer == group and inner and space is not None and isinstance(node.get(inner), Mapping):
+            problems += check_arguments(node[inner], where, also=[space])
     # Sizes come with every recipe; a space that has none does without, unless somebody asks for them.
     typed = {override.lstrip("+").split("=")[0] for override in overrides}
-    dropped = [f"{where}.{size}" for where in ("space", "pruner.network", "evaluation") for size in SIZES]
+    dropped = [f"{where}.{size}" for where in ("space", *sized) for size in SIZES]
     return [
         problem
         for problem in problems

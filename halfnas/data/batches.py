@@ -145,7 +145,7 @@ class Shuffled(Batches):
         indices: int64 [N], of the images that take part.
         image_size: height and width in pixels.
         batch_size: images of each process a batch.
-        seed, stream: of the random numbers, see `halfnas.training.generator`; loaders with different streams are
+        seed, stream: origin of the random numbers, see `halfnas.training.generator`; loaders with different streams are
             shuffled independently.
         num_replicas, rank: number of processes and which of them this is.
 
@@ -214,7 +214,7 @@ class Sampled(Batches):
         image_size: height and width in pixels.
         batch_size: images a batch, at most as many as there are.
         num_batches: an epoch has that many.
-        seed, stream: of the random numbers, see `halfnas.training.generator`.
+        seed, stream: origin of the random numbers, see `halfnas.training.generator`.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class _ImageData(LightningDataModule):
 
     @property
     def _device(self) -> torch.device:
-        """Of the training; the CPU where there is no trainer."""
+        """The device of the training; the CPU where there is no trainer."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     @property
@@ -74,7 +74,7 @@ class _ImageData(LightningDataModule):
         )
 
     def _in_order(self, indices: Tensor | None = None, *, train: bool) -> InOrder:
-        """Those images, or all, as they are."""
+        """Make a loader of the images of these indices, or of all, without augmentation."""
         images = self._images(train=train)
         return InOrder(
             images,

@@ -17,7 +17,7 @@ def print_summary(
 
     Args:
         path: the folder of the run.
-        metrics: those of metrics.json.
+        metrics: the content of metrics.json.
         stages: the names of all stages, in their order.
         console: where to print; None for the terminal.
     """

@@ -25,14 +25,14 @@ class Evaluation(LightningModule):
 
     Args:
         space: the space at the sizes of the final network.
-        image_size: of the images, in pixels.
-        epochs, batch_size, learning_rate, momentum, weight_decay, gradient_clip: of the training.
+        image_size: the side of the images in pixels.
+        epochs, batch_size, learning_rate, momentum, weight_decay, gradient_clip: settings of the training by SGD.
         auxiliary, auxiliary_weight: whether there is an auxiliary head, and the weight of its loss.
         drop_path: probability that would be reached after the last epoch; epoch e of E uses drop_path * e / E.
-        label_smoothing: of the training loss.
+        label_smoothing: smoothing of the labels in the training loss.
         holdout_fraction: share of the training images held out; with any, what is validated is `evaluate/val_acc`.
         channels_last: how the network's maps lie in memory; the same numbers up to rounding, faster on many devices.
-        seed: of drop path.
+        seed: the seed of drop path.
         cuda_graphs: whether steps are captured, see `halfnas.training.Replay`.
 
     Attributes:
@@ -138,7 +138,7 @@ class Evaluation(LightningModule):
         return self.drop_path * self.current_epoch / self.epochs
 
     def _drop_path_factors(self, num_images: int, number: int) -> list[Tensor]:
-        """Those of a batch, [num_paths, B], or nothing where no path is ever dropped."""
+        """Draw the factors of one batch, [num_paths, B], or nothing where no path is ever dropped."""
         if self.drop_path == 0:
             return []
         draws = generator(self.seed, "drop path", self.current_epoch, number)

@@ -18,7 +18,7 @@ class TrainingLoss:
 
     Args:
         network: what is trained.
-        label_smoothing: of both.
+        label_smoothing: smoothing of the labels in both losses.
         auxiliary_weight: what the auxiliary head's counts.
     """
 
@@ -42,7 +42,7 @@ class TrainingStep:
 
     Args:
         loss: what is minimised, of a network in training mode.
-        optimizer: of all its parameters.
+        optimizer: the optimiser of all its parameters.
         gradient_clip: largest L2 norm of the gradient.
         backward: computes gradients of a loss; that of Lightning where several processes share them.
 

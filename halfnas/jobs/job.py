@@ -34,7 +34,7 @@ def run_job(cfg: DictConfig, path: str | Path, overrides: Sequence[str] = ()) ->
     Args:
         cfg: the settings.
         path: the folder of the run.
-        overrides: those that the user has typed, which also tell the job from others of a sweep.
+        overrides: the settings that the user has typed, which also tell the job from others of a sweep.
 
     Returns:
         What is optimised, None where no stage measured it.

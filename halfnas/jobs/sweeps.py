@@ -26,7 +26,7 @@ class Job:
     Attributes:
         folder: in that of the sweep.
         overrides: its settings.
-        state: of its status.json, or NOT_STARTED.
+        state: the state in its status.json, or NOT_STARTED.
         error: why it failed.
         metrics: what it has measured.
     """

@@ -38,7 +38,7 @@ class Traffic(TorchDispatchMode):
 
     @property
     def num_operations(self) -> int:
-        """Of all names."""
+        """The sum over all names."""
         return self.calls.total()
 
     @property

@@ -34,7 +34,7 @@ def recomputed(function: Callable[..., Any], *inputs: Any, owner: nn.Module) -> 
     """`function(*inputs)`, keeping only `inputs` for the backward pass, which runs it again as a second pass.
 
     Args:
-        function: of modules inside `owner`; draws no random numbers.
+        function: a function of modules inside `owner`; it draws no random numbers.
         inputs: tensors, or tuples of them.
         owner: the module whose batch norms leave their running statistics alone the second time.
     """

@@ -58,7 +58,7 @@ def whole_agreement(of_halves: float, num_repeats: int, kept: Flags, groups: Ind
 
     Args:
         of_halves: the mean agreement of two masks, each of half of the repeats.
-        num_repeats: of the whole pruning, at least two.
+        num_repeats: the repeats of the whole pruning, at least two.
         kept: its mask, [J].
         groups: the group that every candidate competes in, [J].
     """

@@ -61,7 +61,7 @@ def entry(content: Mapping[str, Any], key: str, kind: Any, must: str, source: st
 
     Args:
         content: the object.
-        key: of the value.
+        key: the key of the value.
         kind: the type that it must have, as pydantic takes one.
         must: what it must be or do, in words.
         source: where the object is from, for the message.

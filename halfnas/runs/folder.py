@@ -37,7 +37,7 @@ class RunFolder:
 
         Args:
             stages: their names.
-            files: those that they leave.
+            files: the files that they leave, by name.
         """
         for name in files:
             self.file(name).unlink(missing_ok=True)

@@ -35,15 +35,15 @@ class BilevelSearch(LightningModule):
         space: what is searched.
         supernet: how the supernet is computed, see `build_supernet`.
         partial_channels, edge_normalization: see `build_supernet`.
-        epochs, warmup_epochs: of the search; if all are warm-up the architecture is never trained.
+        epochs, warmup_epochs: length of the search and of its warm-up; the architecture is trained in the others.
         batch_size: images of each half a step.
-        learning_rate, learning_rate_min: of the weights, from one to the other on a cosine, stepped after each epoch.
-        momentum, weight_decay: of the weights.
+        learning_rate, learning_rate_min: the weights' learning rate goes from one to the other on a cosine, by epochs.
+        momentum, weight_decay: settings of the SGD of the weights.
         gradient_clip: largest norm of the weights' gradient.
-        architecture_learning_rate, architecture_betas, architecture_weight_decay: of Adam.
+        architecture_learning_rate, architecture_betas, architecture_weight_decay: settings of Adam.
         regularizer: a term added to the loss of the architecture step.
         relaxation: how architecture parameters become weights of a mixture; None for the softmax.
-        seed: of what the relaxation draws.
+        seed: the seed of what the relaxation draws.
         cuda_graphs: whether steps are captured, see `halfnas.training.Replay`.
 
     Attributes:

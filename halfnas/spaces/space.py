@@ -80,7 +80,7 @@ class EdgePlan:
 
     @property
     def channels(self) -> int:
-        """Those of an edge that leaves their number as it is.
+        """The channels of an edge that leaves their number as it is.
 
         Raises:
             ValueError: it changes them.

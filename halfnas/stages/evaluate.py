@@ -1,6 +1,6 @@
 """The last stage: from an architecture to a trained network and its accuracy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from lightning.pytorch.loggers import Logger
@@ -21,6 +21,11 @@ class Evaluate(Stage):
     needs = "genotype"
     tests = True
     takers: ClassVar[Takers] = {"evaluation": (EvaluationData,)}
+
+    reserved: ClassVar[Mapping[str, Sequence[str]]] = {
+        "evaluation": ("space", "image_size", "cuda_graphs", "dataset", "seed", "num_classes", "in_channels")
+    }
+    sizes = ("evaluation",)
 
     def __init__(self, module: Evaluation, data: EvaluationData, genotype: Genotype | None) -> None:
         self.module: Evaluation = module

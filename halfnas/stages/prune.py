@@ -20,6 +20,7 @@ class Prune(Stage):
     done_to = "pruned"
     leaves = "mask"
     given_by = "mask=PATH of a mask.json, or pruner=none to search everything"
+    sizes = ("pruner.network",)
     axis = "trainer/global_step"  # one epoch of many steps
     mistakes: ClassVar[Mapping[type[Exception], str]] = {NothingUsable: "pruner"}
 

@@ -28,9 +28,9 @@ def run_stages(
     """Run stages in their order, and leave their files.
 
     Args:
-        stages: those of this run.
+        stages: the stages of this run.
         dataset: the images, loaded.
-        seed: of the initial weights; every stage starts with it, so that alone it is what it is after another.
+        seed: the seed that every stage starts with, so that alone it finds what it finds after another one.
         folder: where the files are left.
         loggers: where the metrics go besides.
         make_trainer: a trainer for so many epochs.

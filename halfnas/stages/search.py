@@ -27,6 +27,11 @@ class Search(Stage):
         "supernet": (build_supernet,),
     }
 
+    reserved: ClassVar[Mapping[str, Sequence[str]]] = {
+        "searcher": ("space", "supernet", "cuda_graphs", "dataset", "seed"),
+        "supernet": ("space", "mask", "partial_channels", "edge_normalization"),
+    }
+
     def __init__(self, module: BilevelSearch, data: SearchData, space: SearchSpace, mask: Mask | None) -> None:
         self.module: BilevelSearch = module
         self.data: SearchData = data

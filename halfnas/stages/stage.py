@@ -67,6 +67,8 @@ class Stage(ABC):
         axis: what its curves are drawn over in Weights & Biases.
         tests: whether the test set is looked at in the end.
         takers: group of settings -> what takes some of them besides the class that the group names.
+        reserved: group of settings -> arguments that are no settings, since `build` gives them.
+        sizes: where settings stand that are sizes of the space, in place of those that it has.
         mistakes: errors of a training that are a mistake in the settings -> the group that is wrong.
         module: what is trained.
         data: what it is trained on.
@@ -81,6 +83,8 @@ class Stage(ABC):
     axis: ClassVar[str] = "epoch"
     tests: ClassVar[bool] = False
     takers: ClassVar[Takers] = {}
+    reserved: ClassVar[Mapping[str, Sequence[str]]] = {}
+    sizes: ClassVar[Sequence[str]] = ()
     mistakes: ClassVar[Mapping[type[Exception], str]] = {}
 
     module: LightningModule

@@ -43,7 +43,7 @@ class Replay:
     Args:
         function: what is called.
         cuda_graphs: auto captures on a CUDA device where it can; true raises where it cannot; false never does.
-        name: of the function, for the log.
+        name: the name of the function, for the log.
         obstacle: why it cannot be captured, where that is known beforehand.
     """
 

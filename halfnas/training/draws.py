@@ -13,10 +13,10 @@ def generator(seed: int, stream: str, epoch: int, number: int = 0) -> torch.Gene
     a generator.
 
     Args:
-        seed: of the run.
+        seed: the seed of the run.
         stream: what the numbers are for; streams are independent of each other.
         epoch: from 0.
-        number: of the batch in its epoch, from 0.
+        number: the number of the batch in its epoch, from 0.
     """
     digest = hashlib.sha256(f"{seed} {stream} {epoch} {number}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))

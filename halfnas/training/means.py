@@ -11,7 +11,7 @@ class EpochMeans:
 
     Args:
         names: what is measured.
-        device: of the training.
+        device: the device of the training.
     """
 
     def __init__(self, names: Sequence[str], device: torch.device) -> None:

@@ -115,9 +115,9 @@ def mixing_backward(
     Args:
         grad_mixed: [B, T * c, H', W'].
         maps: centred, [B, M * c, H', W'].
-        fold: of the maps.
+        fold: the fold of the maps.
         routed: the weights of the candidates, [T, M].
-        needed: of the maps, of A.
+        needed: whether the gradients of the maps and of A are needed.
 
     Returns:
         The gradient of the weights [T, M]; that of the maps, as the two terms of a sum, through the mixtures and
@@ -149,11 +149,11 @@ def families_backward(
 
     Args:
         mixture: whose families they are.
-        grad_parts: of each family the gradients of the parts of its maps; the families take them.
+        grad_parts: for each family the gradients of the parts of its maps; the families take them.
         state: [B, C, H, W].
         weights: the stacks of `Mixture.weights`, concatenated.
         kept: what each family kept.
-        needed: of the state, of the weights.
+        needed: whether the gradients of the state and of the weights are needed.
 
     Returns:
         Gradients [B, c, H, W] that add up to that of the channels that are mixed, and those of the stacks without A.

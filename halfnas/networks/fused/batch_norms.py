@@ -24,7 +24,7 @@ class Moments(NamedTuple):
     Attributes:
         mean: [m, c'].
         variance: [m, c'], divided by the number of positions, plus eps.
-        positions: of the batch, that is images times pixels.
+        positions: the number of positions in the batch, images times pixels.
     """
 
     mean: Tensor

@@ -124,7 +124,7 @@ class FusedCell(SupernetCell):
             fan.compile(dynamic=False, fullgraph=True)
 
     def forward(self, *inputs: Parts, mixing: Mixing) -> Parts:
-        """As the plain cell, but inputs and output are in parts, so that the states are not kept twice."""
+        """Compute what the plain cell does; inputs and output are in parts, so that the states are not kept twice."""
         seen: list[Seen] = []
         states = [self._preprocessed(i, x, seen) for i, x in enumerate(inputs)]
         scalars, weights = self._scalars(mixing), self._weights()

@@ -88,7 +88,7 @@ def corners(weights: Sequence[Tensor], m: int) -> Tensor:
     The first reads the pixel above to the left, the second that below to the right, the others have weight 0.
 
     Args:
-        weights: of the first and of the second convolutions, [m * c / 2, C, 1, 1].
+        weights: the weights of the first and of the second convolutions, [m * c / 2, C, 1, 1].
         m: how many FactorizedReduce there are.
 
     Returns:

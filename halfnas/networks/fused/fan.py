@@ -26,7 +26,7 @@ class Fan(nn.Module):
         edges: for each edge where its weight stands among those of the cell, and its target.
         num_targets: T.
         num_complete: nodes that are complete after this fan, the first ones of its targets.
-        num_weights: of the cell, candidates and edges.
+        num_weights: the number of weights of the cell, those of candidates and of edges.
         channels: C.
         partial_channels: K.
         bypass: what the channels that are not mixed pass through.
@@ -34,7 +34,7 @@ class Fan(nn.Module):
 
     Attributes:
         mixture: the candidates that the engine knows.
-        others: those that it does not know.
+        others: the candidates that it does not know.
         routes: [num_weights, scalars], which weights of the cell this fan reads, and in which order.
     """
 

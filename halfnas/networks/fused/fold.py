@@ -61,7 +61,7 @@ def fold_backward(
     """The gradient of A [m, c', c]; and the gradient of x through D, which is linear in x.
 
     Args:
-        grad_folded: of D A, [m, c', c].
+        grad_folded: the gradient of D A, [m, c', c].
         fold: what `fold_` gave.
         positions: P.
         needs_linear: whether the gradient of A is needed; otherwise it is None.

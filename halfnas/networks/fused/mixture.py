@@ -33,7 +33,7 @@ class Features(NamedTuple):
     """What a mixture makes of a state.
 
     Attributes:
-        maps: of all families, centred where batch norms use the statistics of the batch, [B, M * c, H', W'].
+        maps: the maps of all families, centred where batch norms use the statistics of the batch, [B, M * c, H', W'].
         fold: the 1x1 convolutions of the maps with those batch norms.
         kept: what each family kept.
         passed: what each passage gave, and where it found it; nothing for the state itself.

@@ -60,7 +60,7 @@ class Passage(nn.Module):
             weights: [T, p].
             passed: what `forward` gave.
             grad_state: the gradient of the state so far.
-            needed: of the state, of the weights.
+            needed: whether the gradients of the state and of the weights are needed.
         """
         read, *indices = passed or [state]
         kernel = self.kernel(weights).to(grad_nodes.dtype)

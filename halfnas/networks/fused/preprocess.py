@@ -28,7 +28,7 @@ def preprocessed(
 
     Args:
         module: how the cell reads one of its inputs.
-        parts: of that input, [B, ..., H, W] of C channels together.
+        parts: the parts of that input, [B, ..., H, W] of C channels together.
 
     Returns:
         [B, C', H', W'], the batch norm, and its moments.
