@@ -1,6 +1,8 @@
-"""A search space that is nothing like DARTS, for pictures and tables."""
+"""A search space that is nothing like DARTS, for pictures and tables, and one that is DARTS with few choices."""
 
-from halfnas.spaces import CellKind, Edge
+from dataclasses import replace
+
+from halfnas.spaces import CellKind, DartsSpace, Edge
 from halfnas.spaces.space import SearchSpace
 
 
@@ -52,3 +54,21 @@ class UnevenSpace(SearchSpace):
 
     def skeleton(self, *, search, auxiliary=False, outputs=None):
         raise NotImplementedError
+
+
+#: The edges of a NarrowSpace that have a choice.
+OPEN_EDGES = (0, 6, 13)
+
+
+class NarrowSpace(DartsSpace):
+    """All 8 candidates on three edges and one on the others, which is quick to score."""
+
+    @property
+    def kinds(self):
+        kinds = {}
+        for name, kind in super().kinds.items():
+            edges = [
+                e if n in OPEN_EDGES else replace(e, candidates=e.candidates[3:4]) for n, e in enumerate(kind.edges)
+            ]
+            kinds[name] = replace(kind, edges=tuple(edges))
+        return kinds

@@ -139,6 +139,11 @@ def test_what_is_allowed(module, source):
     assert violations(module, source) == []
 
 
+def test_every_room_has_its_rules():
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+    assert rooms - {"__init__"} == set(FORBIDDEN)
+
+
 def test_the_package_alone_is_light():
     # the parent process of a sweep imports halfnas but none of these
     code = (

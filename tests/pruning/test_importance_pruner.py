@@ -2,7 +2,6 @@ import itertools
 import json
 import logging
 import math
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,27 +26,13 @@ from halfnas.pruning.competition import SCOPES
 from halfnas.pruning.importance import initialize
 from halfnas.pruning.rankers import NASWOT, NNGPFrobenius, ParameterCount, SynFlow, ZiCo
 from halfnas.spaces import DartsSpace, Mask, NASBench201Space, num_kept
+from other_space import OPEN_EDGES, NarrowSpace
 
 SPACE = DartsSpace(init_channels=16, num_cells=8, in_channels=1)
 SCORING_SPACE = DartsSpace(init_channels=2, num_cells=3, in_channels=1)
 KINDS = ("normal", "reduce")
 CANDIDATES = SPACE.candidates("normal")[0]
 PLACES = {place: j for j, place in enumerate(itertools.product(KINDS, range(14), CANDIDATES))}
-OPEN_EDGES = (0, 6, 13)
-
-
-class NarrowSpace(DartsSpace):
-    """All 8 candidates on three edges and one on the others, which is quick to score."""
-
-    @property
-    def kinds(self):
-        kinds = {}
-        for name, kind in super().kinds.items():
-            edges = [
-                e if n in OPEN_EDGES else replace(e, candidates=e.candidates[3:4]) for n, e in enumerate(kind.edges)
-            ]
-            kinds[name] = replace(kind, edges=tuple(edges))
-        return kinds
 
 
 class HollowSpace(DartsSpace):

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from lightning.pytorch import Callback
@@ -9,25 +7,9 @@ from halfnas.data import Fake, PruningData
 from halfnas.pruning import Batch, ImportancePruner, NoPruner, PruningModule
 from halfnas.pruning.importance_pruner import FEWEST_REPEATS
 from halfnas.pruning.rankers import NNGPFrobenius, ParameterCount
-from halfnas.spaces import DartsSpace, Mask
+from halfnas.spaces import Mask
+from other_space import OPEN_EDGES, NarrowSpace
 from quiet import quiet_trainer
-
-OPEN_EDGES = (0, 6, 13)
-
-
-class NarrowSpace(DartsSpace):
-    """All 8 candidates on three edges and one on the others, which is quick to score."""
-
-    @property
-    def kinds(self):
-        kinds = {}
-        for name, kind in super().kinds.items():
-            edges = [
-                e if n in OPEN_EDGES else replace(e, candidates=e.candidates[3:4]) for n, e in enumerate(kind.edges)
-            ]
-            kinds[name] = replace(kind, edges=tuple(edges))
-        return kinds
-
 
 SPACE = NarrowSpace(init_channels=8, num_cells=8, in_channels=1)
 SCORING_SPACE = NarrowSpace(init_channels=2, num_cells=3, in_channels=1)
