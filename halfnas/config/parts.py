@@ -51,7 +51,9 @@ class SettingParts:
             known = arguments_of(get_object(node["_target_"]))
             shape = {"num_classes": self.dataset.num_classes, "in_channels": self.dataset.in_channels}
             own = {name: value for name, value in node.items() if name not in SIZES or known is None or name in known}
-            wanted = {name: value for name, value in (sizes or {}).items() if known is None or name in known}
+            # They may stand among other settings: a space that takes anything is given no more than known sizes.
+            takes = (*SIZES, *shape) if known is None else known
+            wanted = {name: value for name, value in (sizes or {}).items() if name in takes}
             with self.checking(setting, then_stop=True):
                 self._spaces[setting] = instantiate({**own, **shape, **wanted}, _convert_="all")
         return self._spaces[setting]

@@ -21,7 +21,6 @@ class Evaluate(Stage):
     needs = "genotype"
     tests = True
     takers: ClassVar[Takers] = {"evaluation": (EvaluationData,)}
-
     reserved: ClassVar[Mapping[str, Sequence[str]]] = {
         "evaluation": ("space", "image_size", "cuda_graphs", "dataset", "seed", "num_classes", "in_channels")
     }

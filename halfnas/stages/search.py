@@ -26,7 +26,6 @@ class Search(Stage):
         "searcher": (SearchData,),
         "supernet": (build_supernet,),
     }
-
     reserved: ClassVar[Mapping[str, Sequence[str]]] = {
         "searcher": ("space", "supernet", "cuda_graphs", "dataset", "seed"),
         "supernet": ("space", "mask", "partial_channels", "edge_normalization"),

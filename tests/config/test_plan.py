@@ -9,6 +9,7 @@ import pytest
 from halfnas import Genotype, Mask, load_space
 from halfnas.config.plan import make_plan
 from halfnas.errors import ConfigError
+from halfnas.spaces import DartsSpace
 
 
 @pytest.fixture
@@ -406,3 +407,18 @@ def test_cuda_graphs_where_they_can_be_had(settings, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     for value in ("auto", "true", "false"):
         make_plan(settings(f"cuda_graphs={value}"))
+
+
+class TakesAnything(DartsSpace):
+    def __init__(self, init_channels, num_cells, **others):
+        super().__init__(init_channels, num_cells, others.pop("num_classes"), others.pop("in_channels"))
+        assert set(others) <= {"stem"}
+
+
+def test_a_space_that_takes_anything_is_given_sizes_and_no_other_settings(settings, monkeypatch):
+    monkeypatch.setattr("halfnas.spaces.darts.DartsSpace", TakesAnything, raising=True)
+    monkeypatch.setattr("halfnas.spaces.DartsSpace", TakesAnything, raising=True)
+    plan = make_plan(settings())
+
+    assert [type(space) for space in spaces(plan)] == [TakesAnything] * 3
+    assert spaces(plan)[2].init_channels == 12
