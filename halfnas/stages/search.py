@@ -1,5 +1,6 @@
 """The second stage: from a mask to one architecture."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -12,6 +13,8 @@ from halfnas.runs.folder import RunFolder
 from halfnas.search import SearchMethod
 from halfnas.spaces import Genotype, Mask, SearchSpace
 from halfnas.stages.stage import Parts, Product, Stage, Takers
+
+log = logging.getLogger(__name__)
 
 
 class Search(Stage):
@@ -70,6 +73,8 @@ class Search(Stage):
 
     def begin(self, needed: Product | None) -> None:
         assert isinstance(needed, Mask), "a search has a mask"
+        if not needed.leaves_a_choice(self.space):
+            log.warning("the mask leaves one architecture: there is nothing to choose; raise `ratio`")
         self.module.begin(needed)
 
     def product(self) -> Genotype:
