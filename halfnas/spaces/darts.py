@@ -15,6 +15,7 @@ NUM_NODES = 4
 EDGES_PER_NODE = 2
 STEM_MULTIPLIER = 3
 AUXILIARY_CHANNELS = (128, 768)
+AUXILIARY_FEATURES = 8  # the least side of the maps that the auxiliary head reads
 
 STATES = range(NUM_INPUTS + NUM_NODES)
 CELL = CellKind(
@@ -88,6 +89,7 @@ class DartsSpace(SearchSpace):
     """
 
     name = "darts"
+    published_partial_channels = 4  # yuhuixu1993/PC-DARTS, model_search.py
 
     def __init__(
         self, init_channels: int, num_cells: int, num_classes: int = 10, in_channels: int = 3, stem: str = "cifar"
@@ -146,6 +148,9 @@ class DartsSpace(SearchSpace):
             auxiliary_head=auxiliary_head,
         )
 
+    def has_auxiliary_head(self, image_size: int) -> bool:
+        return self._features(image_size) >= AUXILIARY_FEATURES
+
     def check_images(self, image_size: int, *, auxiliary: bool = False) -> None:
         smallest = 2 ** len(self.reductions)
         if image_size < smallest:
@@ -153,8 +158,8 @@ class DartsSpace(SearchSpace):
                 f"images of {image_size}x{image_size} are too small: {len(self.reductions)} reductions need at least "
                 f"{smallest}x{smallest}; use a dataset with larger images"
             )
-        features = -(-image_size // smallest)
-        if auxiliary and features < 8:
+        if auxiliary and not self.has_auxiliary_head(image_size):
+            features = self._features(image_size)
             raise ValueError(
                 f"the auxiliary head needs 8x8 features (images of 29x29 or more), images of {image_size}x{image_size} "
                 f"give {features}x{features}; switch it off (evaluation.auxiliary=false)"
@@ -162,6 +167,10 @@ class DartsSpace(SearchSpace):
 
     def check_partial_channels(self, partial_channels: int) -> None:
         check_channels_divide(self.init_channels, partial_channels)
+
+    def _features(self, image_size: int) -> int:
+        """The side of the maps that the head and the auxiliary head read."""
+        return -(-image_size // 2 ** len(self.reductions))
 
 
 STEMS = {"cifar": CifarStem}
