@@ -153,7 +153,9 @@ class BilevelSearch(LightningModule):
             self.step,
             cuda_graphs=self.cuda_graphs,
             name="step of the search",
-            obstacle=None if self.relaxation.captures else "its relaxation looks at values on the host",
+            obstacle=self.supernet.obstacle
+            if self.relaxation.captures
+            else "its relaxation looks at values on the host",
         )
         return [weights, architecture]
 
