@@ -40,6 +40,7 @@ class Supernet(MacroNetwork):
     """All architectures that a mask leaves, as one network. See `build_supernet` for its options.
 
     Attributes:
+        partial_channels: K.
         compiled: whether parts of it are compiled the first time that they run in training mode.
     """
 
@@ -64,6 +65,7 @@ class Supernet(MacroNetwork):
 
         super().__init__(space, space.skeleton(search=True), make_cell)
         self.mask = mask
+        self.partial_channels = partial_channels
         self._recompute_cells = recompute == "cells"
         self._recomputes = recompute != "none"
         self._memory_format = cell.memory_format

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -34,7 +34,7 @@ class BilevelSearch(LightningModule):
     Args:
         space: what is searched.
         supernet: how the supernet is computed, see `build_supernet`.
-        partial_channels, edge_normalization: see `build_supernet`.
+        partial_channels, edge_normalization: see `build_supernet`; auto is what is published for the space.
         epochs, warmup_epochs: length of the search and of its warm-up; the architecture is trained in the others.
         batch_size: images of each half a step.
         learning_rate, learning_rate_min: the weights' learning rate goes from one to the other on a cosine, by epochs.
@@ -59,7 +59,7 @@ class BilevelSearch(LightningModule):
         space: SearchSpace,
         supernet: Mapping[str, Any],
         *,
-        partial_channels: int,
+        partial_channels: int | Literal["auto"],
         edge_normalization: bool | None,
         epochs: Annotated[int, Field(ge=1, description="epochs of the search")],
         warmup_epochs: Annotated[int, Field(ge=0, description="epochs with a frozen architecture")],
@@ -82,8 +82,10 @@ class BilevelSearch(LightningModule):
         self.supernet: Supernet
         self._space = space
         self._options = {
-            "partial_channels": partial_channels, "edge_normalization": edge_normalization, **supernet,
-        }  # fmt: skip
+            "partial_channels": space.resolve_partial_channels(partial_channels),
+            "edge_normalization": edge_normalization,
+            **supernet,
+        }
         self.epochs = epochs
         self.warmup_epochs = warmup_epochs
         self.batch_size = batch_size

@@ -51,7 +51,8 @@ class Search(Stage):
         with parts.checking("dataset"):
             space.check_images(parts.dataset.image_size)
         with parts.checking("searcher.partial_channels"):
-            space.check_partial_channels(parts.settings["searcher"]["partial_channels"])
+            wanted = parts.settings["searcher"]["partial_channels"]
+            space.check_partial_channels(space.resolve_partial_channels(wanted))
         path = parts.settings["mask"]
         mask = None
         if path is not None:
@@ -80,6 +81,9 @@ class Search(Stage):
 
     def product(self) -> Genotype:
         return self.module.genotype
+
+    def metrics(self) -> dict[str, float]:
+        return {"search/partial_channels": float(self.module.supernet.partial_channels)}
 
     def publish(self, folder: RunFolder, loggers: Sequence[Logger], lineage: Lineage) -> None:
         strengths = self.module.supernet.strengths()
