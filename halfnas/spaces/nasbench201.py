@@ -143,6 +143,9 @@ class NASBench201Space(SearchSpace):
     def check_partial_channels(self, partial_channels: int) -> None:
         check_channels_divide(self.init_channels, partial_channels)
 
+    def architecture_string(self, genotype: Genotype) -> str:
+        return to_architecture_string(genotype)
+
     def check_genotype(self, genotype: Genotype) -> None:
         super().check_genotype(genotype)
         found, wanted = [source for _, source in genotype.cells["cell"]], [edge.source for edge in CELL.edges]

@@ -61,6 +61,9 @@ class NASBenchMacroSpace(ChainSpace):
     def head(self) -> nn.Module:
         return ConvHead(self.layers[-1].out_channels, FEATURES, self.num_classes)
 
+    def architecture_string(self, genotype: Genotype) -> str:
+        return to_architecture_string(genotype)
+
 
 def from_architecture_string(text: str) -> Genotype:
     """The genotype of an architecture in the authors' writing: 8 digits, one a layer, the first layer first.

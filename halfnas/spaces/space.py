@@ -67,6 +67,15 @@ class CellKind:
         return tuple(name for name in edge.candidates if name != NONE)
 
 
+def is_chain(kinds: Mapping[str, Sequence[object]]) -> bool:
+    """Whether kinds of cell are layers one after the other: several, of one edge each.
+
+    Args:
+        kinds: kind -> its edges, what stands on them, or the genes of a genotype.
+    """
+    return len(kinds) > 1 and all(len(edges) == 1 for edges in kinds.values())
+
+
 @dataclass(frozen=True)
 class EdgePlan:
     """The sizes of an operation on one edge: [B, in_channels, H, W] -> [B, out_channels, H / stride, W / stride].
@@ -201,6 +210,10 @@ class SearchSpace(ABC):
     def candidates(self, kind: str) -> tuple[tuple[str, ...], ...]:
         """Names of the candidate operations, one tuple an edge."""
         return tuple(edge.candidates for edge in self.kinds[kind].edges)
+
+    def architecture_string(self, genotype: "Genotype") -> str | None:
+        """A genotype of this space as its authors write it; None where they have no way of their own."""
+        return None
 
     def check_genotype(self, genotype: "Genotype") -> None:
         """Raise ValueError where `genotype` is not an architecture of this space."""
