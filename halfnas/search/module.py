@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, cast
 
 import torch
@@ -43,6 +43,7 @@ class BilevelSearch(LightningModule):
         architecture_learning_rate, architecture_betas, architecture_weight_decay: settings of Adam.
         regularizer: a term added to the loss of the architecture step.
         relaxation: how architecture parameters become weights of a mixture; None for the softmax.
+        step: makes what a training step does, given what `BilevelStep` is.
         seed: the seed of what the relaxation draws.
         cuda_graphs: whether steps are captured, see `halfnas.training.Replay`.
 
@@ -74,6 +75,7 @@ class BilevelSearch(LightningModule):
         architecture_weight_decay: NonNegativeFloat,
         regularizer: Regularizer | None = None,
         relaxation: Relaxation | None = None,
+        step: Callable[..., BilevelStep] = BilevelStep,
         seed: int = 0,
         cuda_graphs: str | bool = "auto",
     ) -> None:
@@ -97,6 +99,7 @@ class BilevelSearch(LightningModule):
         self.architecture_weight_decay = architecture_weight_decay
         self.regularizer = regularizer
         self.relaxation = Softmax() if relaxation is None else relaxation
+        self._make_step = step
         self.seed = seed
         self.cuda_graphs = cuda_graphs
         # Without a check of its arguments, which would wait for the device.
@@ -139,7 +142,7 @@ class BilevelSearch(LightningModule):
             betas=self.architecture_betas,
             weight_decay=self.architecture_weight_decay,
         )
-        self.step = BilevelStep(
+        self.step = self._make_step(
             self.supernet,
             weights,
             architecture,

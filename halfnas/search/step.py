@@ -103,18 +103,22 @@ class BilevelStep:
             architecture_labels: the labels of `architecture_images`, [B'].
         """
         if architecture_images is not None and architecture_labels is not None:
-            self._architecture_step(architecture_images, architecture_labels)
+            self._architecture_step(architecture_images, architecture_labels, images, labels)
         self._weight_step(images, labels)
 
-    def _architecture_step(self, images: Tensor, labels: Tensor) -> None:
+    def _architecture_step(self, images: Tensor, labels: Tensor, train_images: Tensor, train_labels: Tensor) -> None:
+        """Move the architecture; the batch of the first half is there for methods that look at both."""
+        self.backward(self._architecture_loss(images, labels))
+        self.architecture.step()
+
+    def _architecture_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         loss = nn.functional.cross_entropy(self._logits(images, "architecture"), labels)
         self.means.add(len(images), architecture_loss=loss)
         if self.regularizer is not None:
             term = self.regularizer_weight * self.regularizer(self.supernet)
             self.means.add(len(images), regularizer=term)
             loss = loss + term
-        self.backward(loss)
-        self.architecture.step()
+        return loss
 
     def _weight_step(self, images: Tensor, labels: Tensor) -> None:
         logits = self._logits(images, "weights")
