@@ -1,8 +1,18 @@
 """How one architecture is chosen from a masked supernet."""
 
+from halfnas.search.gumbel import HardGumbel
 from halfnas.search.module import BilevelSearch
 from halfnas.search.regularizers import BetaDecay, Regularizer, mean_logsumexp
 from halfnas.search.relaxations import Relaxation, Softmax
 from halfnas.search.step import BilevelStep
 
-__all__ = ["BetaDecay", "BilevelSearch", "BilevelStep", "Regularizer", "Relaxation", "Softmax", "mean_logsumexp"]
+__all__ = [
+    "BetaDecay",
+    "BilevelSearch",
+    "BilevelStep",
+    "HardGumbel",
+    "Regularizer",
+    "Relaxation",
+    "Softmax",
+    "mean_logsumexp",
+]

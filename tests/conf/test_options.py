@@ -57,7 +57,7 @@ def test_option_composes(settings, group, name):
                 "none",
             },
         ),
-        ("searcher", {"darts", "pcdarts", "beta_pcdarts"}),
+        ("searcher", {"darts", "pcdarts", "beta_pcdarts", "gdas"}),
         ("logger", {"wandb", "csv", "none"}),
         (
             "experiment",
