@@ -1,5 +1,6 @@
 """How one architecture is chosen from a masked supernet."""
 
+from halfnas.search.dirichlet import Dirichlet, DirichletKL
 from halfnas.search.gumbel import HardGumbel
 from halfnas.search.module import BilevelSearch
 from halfnas.search.regularizers import BetaDecay, Regularizer, mean_logsumexp
@@ -10,6 +11,8 @@ __all__ = [
     "BetaDecay",
     "BilevelSearch",
     "BilevelStep",
+    "Dirichlet",
+    "DirichletKL",
     "HardGumbel",
     "Regularizer",
     "Relaxation",

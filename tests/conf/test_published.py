@@ -41,6 +41,14 @@ GDAS = DARTS | {  # D-X-Y/AutoDL-Projects f46486e, configs/search-opts/GDAS-NASN
         "add_others": False,
     },
 }
+DRNAS = (
+    PCDARTS
+    | {  # xiangning-chen/DrNAS f2caa4d, DARTS-space/train_search.py: the second K, frozen epochs of the first stage
+        "warmup_epochs": 10,
+        "batch_size": 64,
+        "relaxation": {"_target_": "halfnas.search.Dirichlet"},
+    }
+)
 EVALUATION = {  # quark0/darts, cnn/train.py, with --auxiliary --cutout
     "init_channels": 36,
     "num_cells": 20,
@@ -67,13 +75,16 @@ EVALUATION = {  # quark0/darts, cnn/train.py, with --auxiliary --cutout
         ("pcdarts", PCDARTS),
         ("beta_pcdarts", BETA_PCDARTS),
         ("gdas", GDAS),
+        ("drnas", DRNAS),
     ],
 )
 def test_search_is_the_published_one(settings, searcher, published, dataset):
     cfg = settings(f"searcher={searcher}", f"dataset={dataset}")
 
     assert {name: cfg.searcher[name] for name in published} == published
-    assert cfg.searcher.edge_normalization is (False if searcher == "drnas" else None)  # with partial channels only
+    assert cfg.searcher.edge_normalization is (
+        False if searcher == "drnas" else None
+    )  # None: with partial channels only
     assert (cfg.space.init_channels, cfg.space.num_cells) == (16, 8)
 
 
