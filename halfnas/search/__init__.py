@@ -6,6 +6,7 @@ from halfnas.search.module import BilevelSearch
 from halfnas.search.regularizers import BetaDecay, Regularizer, mean_logsumexp
 from halfnas.search.relaxations import Relaxation, Softmax
 from halfnas.search.step import BilevelStep
+from halfnas.search.unrolled import UnrolledStep
 
 __all__ = [
     "BetaDecay",
@@ -17,5 +18,6 @@ __all__ = [
     "Regularizer",
     "Relaxation",
     "Softmax",
+    "UnrolledStep",
     "mean_logsumexp",
 ]

@@ -57,7 +57,7 @@ def test_option_composes(settings, group, name):
                 "none",
             },
         ),
-        ("searcher", {"darts", "pcdarts", "beta_pcdarts", "gdas", "drnas"}),
+        ("searcher", {"darts", "darts2", "pcdarts", "beta_pcdarts", "gdas", "drnas"}),
         ("logger", {"wandb", "csv", "none"}),
         (
             "experiment",

@@ -49,6 +49,7 @@ DRNAS = (
         "relaxation": {"_target_": "halfnas.search.Dirichlet"},
     }
 )
+DARTS2 = DARTS | {"step": {"_target_": "halfnas.search.UnrolledStep", "_partial_": True}}
 EVALUATION = {  # quark0/darts, cnn/train.py, with --auxiliary --cutout
     "init_channels": 36,
     "num_cells": 20,
@@ -72,6 +73,7 @@ EVALUATION = {  # quark0/darts, cnn/train.py, with --auxiliary --cutout
     ("searcher", "published"),
     [
         ("darts", DARTS),
+        ("darts2", DARTS2),
         ("pcdarts", PCDARTS),
         ("beta_pcdarts", BETA_PCDARTS),
         ("gdas", GDAS),
