@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from halfnas.data import ImageDataset
@@ -97,43 +96,6 @@ class ToySorted(ImageDataset):
         labels = torch.arange(4).repeat_interleave(16 if train else 4)
         noise = torch.rand(len(labels), 1, 8, 8, generator=torch.Generator().manual_seed(int(train)))
         return TensorDataset((60 * labels.view(-1, 1, 1, 1) + 40 * noise).to(torch.uint8), labels)
-
-
-class Gumbel(Relaxation):
-    """The hard Gumbel softmax of GDAS, with a temperature that falls from 10 to 1 and noise on the device."""
-
-    captures = False
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("temperature", torch.tensor(10.0))
-
-    def begin_epoch(self, epoch, epochs):
-        self.temperature.fill_(10 - 9 * epoch / max(epochs - 1, 1))
-
-    def draw(self, supernet, generator):
-        alpha = supernet.architecture_parameters()[0]
-        size = sum(alpha.numel() for alpha in supernet.alpha.values())
-        return -torch.empty(size, dtype=alpha.dtype).exponential_(generator=generator).log()
-
-    def forward(self, supernet, noise=None):
-        noise = noise.to(supernet.architecture_parameters()[0])
-        parts = iter(noise.split([len(alpha) for kind in supernet.alpha for alpha in supernet.edge_alphas(kind)]))
-        mixing = {}
-        for kind in supernet.alpha:
-            soft = [
-                ((alpha.log_softmax(dim=0) + next(parts)) / self.temperature).softmax(dim=0)
-                for alpha in supernet.edge_alphas(kind)
-            ]
-            picked = torch.stack([p.argmax() for p in soft]).tolist()
-            hard = [
-                F.one_hot(torch.tensor(o), len(p)).to(p) - p.detach() + p for o, p in zip(picked, soft, strict=True)
-            ]
-            others = [w.sum() - w[o] for o, w in zip(picked, hard, strict=True)]
-            mixing[kind] = Mixing(
-                tuple(hard), supernet.edge_weights(kind), tuple((o,) for o in picked), torch.stack(others)
-            )
-        return mixing
 
 
 class Warm(Relaxation):

@@ -58,7 +58,7 @@ def test_option_composes(settings, group, name):
                 "none",
             },
         ),
-        ("searcher", {"darts", "pcdarts", "beta_pcdarts"}),
+        ("searcher", {"darts", "darts2", "pcdarts", "beta_pcdarts", "gdas", "drnas"}),
         ("logger", {"wandb", "csv", "none"}),
         (
             "experiment",

@@ -33,6 +33,26 @@ PCDARTS = DARTS | {  # yuhuixu1993/PC-DARTS, train_search.py and model_search.py
 }
 # lambda grows by 1/2 an epoch: 0 to 25 over 50 epochs
 BETA_PCDARTS = PCDARTS | {"regularizer": {"_target_": "halfnas.search.BetaDecay", "weight": 25.0}}
+GDAS = DARTS | {  # D-X-Y/AutoDL-Projects f46486e, configs/search-opts/GDAS-NASNet-CIFAR.config and the script beside it
+    "epochs": 250,
+    "batch_size": 256,
+    "weight_decay": 5e-4,
+    "relaxation": {
+        "_target_": "halfnas.search.HardGumbel",
+        "temperature": 10.0,
+        "temperature_min": 0.1,
+        "add_others": False,
+    },
+}
+DRNAS = (
+    PCDARTS
+    | {  # xiangning-chen/DrNAS f2caa4d, DARTS-space/train_search.py: the second K, frozen epochs of the first stage
+        "warmup_epochs": 10,
+        "batch_size": 64,
+        "relaxation": {"_target_": "halfnas.search.Dirichlet"},
+    }
+)
+DARTS2 = DARTS | {"step": {"_target_": "halfnas.search.UnrolledStep", "_partial_": True}}
 EVALUATION = {  # quark0/darts, cnn/train.py, with --auxiliary --cutout
     "init_channels": 36,
     "num_cells": 20,
@@ -53,13 +73,23 @@ EVALUATION = {  # quark0/darts, cnn/train.py, with --auxiliary --cutout
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
 @pytest.mark.parametrize(
-    ("searcher", "published"), [("darts", DARTS), ("pcdarts", PCDARTS), ("beta_pcdarts", BETA_PCDARTS)]
+    ("searcher", "published"),
+    [
+        ("darts", DARTS),
+        ("darts2", DARTS2),
+        ("pcdarts", PCDARTS),
+        ("beta_pcdarts", BETA_PCDARTS),
+        ("gdas", GDAS),
+        ("drnas", DRNAS),
+    ],
 )
 def test_search_is_the_published_one(settings, searcher, published, dataset):
     cfg = settings(f"searcher={searcher}", f"dataset={dataset}")
 
     assert {name: cfg.searcher[name] for name in published} == published
-    assert cfg.searcher.edge_normalization is None  # with partial channels only
+    assert cfg.searcher.edge_normalization is (
+        False if searcher == "drnas" else None
+    )  # None: with partial channels only
     assert (cfg.space.init_channels, cfg.space.num_cells) == (16, 8)
 
 
