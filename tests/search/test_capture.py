@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from halfnas.networks import build_supernet
-from halfnas.search import BetaDecay, BilevelStep, Softmax
+from halfnas.search import BetaDecay, BilevelStep, Dirichlet, Softmax, UnrolledStep
 from halfnas.spaces import DartsSpace, Mask
 from halfnas.training import Replay, adam, capture, set_learning_rate, sgd
 from recorded import drift, give_weights
@@ -20,7 +20,9 @@ SIZES = (4, 3)  # of the batches of an epoch, the last one smaller
 class Search:
     """A search in epochs, without Lightning."""
 
-    def __init__(self, *, dtype=torch.float64, cuda_graphs="auto", bf16=False, **options):
+    def __init__(
+        self, *, dtype=torch.float64, cuda_graphs="auto", bf16=False, relaxation=Softmax, step=BilevelStep, **options
+    ):
         self.supernet = build_supernet(SPACE, MASK, partial_channels=2, **options)
         give_weights(self.supernet.double().train())
         self.supernet.to("cuda", dtype)
@@ -29,9 +31,10 @@ class Search:
         architecture = adam(
             self.supernet.architecture_parameters(), learning_rate=6e-3, betas=(0.5, 0.999), weight_decay=1e-3
         )
-        self.step = BilevelStep(
-            self.supernet, weights, architecture, gradient_clip=0.5, relaxation=Softmax(), regularizer=BetaDecay(25.0)
-        )
+        self.step = step(
+            self.supernet, weights, architecture, gradient_clip=0.5, relaxation=relaxation(),
+            regularizer=BetaDecay(25.0),
+        )  # fmt: skip
         self.replay = Replay(self.step, cuda_graphs=cuda_graphs)
 
     def run(self, epochs=(0, 1, 2, 3, 4)):
@@ -45,6 +48,7 @@ class Search:
             for number, size in enumerate(SIZES):
                 batch = self.batch(size, 2 * (number + 10 * epoch))
                 other = self.batch(size, 2 * (number + 10 * epoch) + 1) if architecture else ()
+                self.step.draw(epoch, number)
                 with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.bf16):
                     self.replay(*batch, *other)
             measured.append(self.step.means.take())
@@ -107,6 +111,21 @@ def test_captured_equals_eager(eager, options):
         assert found == pytest.approx(expected, rel=1e-7), f"epoch {epoch}"
     start = Search().supernet
     assert (search.supernet.alpha["normal"] - start.alpha["normal"]).abs().max() > 0.01, "it was trained"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("engine", ["plain", "fused"])
+@pytest.mark.parametrize("method", [{"relaxation": Dirichlet}, {"step": UnrolledStep}], ids=["drnas", "darts2"])
+def test_captured_methods_equal_eager_ones(method, engine):
+    searches = [Search(cuda_graphs=graphs, engine=engine, **method) for graphs in (True, False)]
+    measured = [search.run() for search in searches]
+
+    assert searches[0].replay.captured == 4
+    assert_same(*searches, rtol=1e-7, atol=1e-8)
+    for epoch, (found, expected) in enumerate(zip(*measured, strict=True)):
+        assert found == pytest.approx(expected, rel=1e-6), f"epoch {epoch}"
+    start = Search().supernet
+    assert (searches[0].supernet.alpha["normal"] - start.alpha["normal"]).abs().max() > 0.01, "it was trained"
 
 
 @pytest.mark.gpu
