@@ -277,7 +277,8 @@ def loading(arguments: argparse.Namespace) -> Figures:
 def kernels(arguments: argparse.Namespace, **settings: Any) -> Figures:
     """How many kernels the first row's step starts, and how long they run together.
 
-    It is not captured: torch's profiler ends in an illegal memory access when it sees the graph of such a step.
+    Of a step of its own that is not captured: the graph of an earlier row does not outlive a Lightning trainer that ran
+    in between, which gives back cuBLAS' workspaces.
     """
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile

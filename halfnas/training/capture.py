@@ -36,6 +36,9 @@ class Replay:
     is overwritten by the next call. The graphs share one pool of memory, as only one of them runs at a time; batches of
     another size (the last one of an epoch) get a graph of their own and no memory of their own.
 
+    A graph is good until the training that it was captured in ends: Lightning then gives back the workspaces of cuBLAS,
+    to which it points.
+
     Nothing is tried that is known to fail, because a failed capture leaves CUDA's random numbers unusable for the rest
     of the process: not on several processes, whose gradients are summed by hooks, not with detect_anomaly, and not
     where a call before it was seen to wait for the device.
