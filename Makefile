@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Each worker of the tests uses one thread; more of them than cores only wait for each other.
 TEST_WORKERS ?= 2
 TESTS ?= -m "not slow"
-BENCH := benchmarks/results/supernet_b32
+BENCH := benchmarks/results
 
 # What runs on a GPU: another Python than that of .venv has to have all that halfnas needs. `make gpu` takes about
 # GPU_SECONDS, the tests at most GPU_TEST_SECONDS of them.
@@ -26,8 +26,11 @@ help: ## List the commands
 run: install ## Prune, search and evaluate on scikit-learn's digits: a few minutes on two CPU cores
 	$(BIN)/python train.py
 
-bench: install ## Measure memory and time of every supernet: about 25 minutes on two CPU cores
-	bash -o pipefail -c '$(BIN)/python benchmarks/supernet.py --json $(BENCH).json | tee $(BENCH).txt'
+bench: install ## Measure memory and time of every supernet and method: about 35 minutes on two CPU cores
+	for name in supernet methods; do \
+		bash -o pipefail -c "$(BIN)/python benchmarks/$$name.py --json $(BENCH)/$${name}_b32.json | tee $(BENCH)/$${name}_b32.txt" \
+			|| exit 1; \
+	done
 
 gpu: ## Test halfnas on a CUDA device and measure it there: under 8 minutes
 	@$(GPU_PYTHON) -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "error: no CUDA device")'

@@ -17,16 +17,11 @@ The last two rows have twice the batch: whether the original DARTS fits a card o
 """
 
 import argparse
-import ctypes
-import gc
-import multiprocessing
 import os
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from multiprocessing.connection import Connection
 from typing import Any
 
 import rich.box
@@ -35,9 +30,10 @@ from harness import hardware, make_parser, noise, positive, print_table, synchro
 from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from turns import Begun, take_turns
 
 from halfnas import Mask, build_supernet, load_space
-from halfnas.memory import MIB, Traffic, peak_live_memory, peak_memory, reset_peak_memory, saved_for_backward
+from halfnas.memory import MIB, Traffic, peak_live_memory, peak_memory, saved_for_backward
 from halfnas.networks import Supernet
 from halfnas.runs.files import write_json
 from halfnas.search import BilevelStep, Softmax
@@ -136,21 +132,15 @@ class SearchStep:
 # ---------------------------------------------------------------------------------------------- the process of a row
 
 
-def work(connection: Connection, setup: Setup, arguments: argparse.Namespace) -> None:
-    """Send what `measure_memory` gives; then for every request the seconds of one step of each supernet."""
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    torch.backends.cudnn.benchmark = True  # as conf/trainer/default.yaml
+def begin(setup: Setup, arguments: argparse.Namespace) -> Begun:
+    """Memory of each mask; afterwards one step of the first ones is timed whenever it is asked for."""
     space = make_space(arguments)
-    connection.recv()
     device: torch.device = arguments.device
     images, labels = noise(space, setup.batch_size or arguments.batch_size, arguments.image_size, device)
     steps = [SearchStep(net.to(device), images, labels) for net in setup.supernets(space, arguments.masks)]
     answer = measure_memory(steps, warmup=2 if setup.compile else 1)
-    connection.send(answer | ({"operations": [], "moved_gib": []} if setup.compile else measure_traffic(steps)))
-    while True:
-        connection.recv()
-        connection.send(measure_seconds(steps[: arguments.timed_masks]))
+    answer |= {"operations": [], "moved_gib": []} if setup.compile else measure_traffic(steps)
+    return Begun(answer, lambda: measure_seconds(steps[: arguments.timed_masks]))
 
 
 def measure_memory(steps: list[SearchStep], warmup: int) -> Row:
@@ -164,7 +154,6 @@ def measure_memory(steps: list[SearchStep], warmup: int) -> Row:
         row["peak_mib"].append(peak_live_memory(step, device) / MIB)
         if device.type == "cuda":
             row["reserved_mib"].append(peak_memory(device)["peak_reserved_mib"])
-    release(device)
     return row
 
 
@@ -185,53 +174,12 @@ def measure_seconds(steps: list[SearchStep]) -> list[float]:
     device = steps[0].images.device
     for step in steps if device.type == "cuda" else steps[:1]:
         step.loss().backward()  # not timed: the allocator, empty since the last turn, gets its memory again
-    seconds = [step.seconds() for step in steps]
-    release(device)
-    return seconds
-
-
-def release(device: torch.device) -> None:
-    """Give the memory that the allocators hold back to the other rows."""
-    gc.collect()  # the profiler is a cycle of 200 MB
-    reset_peak_memory(device)
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)
-
-
-class Worker:
-    """The process of a row, as its parent sees it."""
-
-    def __init__(self, setup: Setup, arguments: argparse.Namespace) -> None:
-        self.setup = setup
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, setup, arguments), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def ask(self, progress: str) -> Any:
-        """Let it do the next thing, while all others wait."""
-        print(f"{progress}: {self.setup.name}", file=sys.stderr, flush=True)
-        try:
-            self.connection.send(None)
-            return self.connection.recv()
-        except (EOFError, OSError):
-            raise SystemExit(f"error: the process of {self.setup.name!r} died") from None
+    return [step.seconds() for step in steps]
 
 
 def measure(setups: list[Setup], arguments: argparse.Namespace) -> dict[Setup, Row]:
-    workers = [Worker(setup, arguments) for setup in setups]
-    seconds: dict[Setup, list[list[float]]] = {setup: [] for setup in setups}
-    try:
-        answers = {w.setup: w.ask(f"memory {i}/{len(workers)}") for i, w in enumerate(workers, 1)}
-        timed = [worker for worker in workers if worker.setup.batch_size is None]
-        for number in range(1, arguments.rounds + 1):
-            for worker in timed:
-                seconds[worker.setup].append(worker.ask(f"round {number}/{arguments.rounds}"))
-    finally:
-        for worker in workers:
-            worker.process.terminate()
-    return {setup: as_row(setup, answers[setup], seconds[setup]) for setup in setups}
+    found = take_turns(setups, begin, arguments, timed=lambda setup: setup.batch_size is None)
+    return {setup: as_row(setup, *figures) for setup, figures in found.items()}
 
 
 # ------------------------------------------------------------------------------------------------------- the figures

@@ -8,7 +8,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 
 from halfnas.drawing import draw_genotype, draw_mask, draw_strengths
 from halfnas.drawing.kit import save
-from halfnas.spaces import Genotype, Mask, SearchSpace
+from halfnas.spaces import Genotype, Mask, SearchSpace, Strengths
 
 
 def publish_mask(mask: Mask, space: SearchSpace, figures: Path, loggers: Sequence[Logger]) -> None:
@@ -21,21 +21,22 @@ def publish_mask(mask: Mask, space: SearchSpace, figures: Path, loggers: Sequenc
 
 def publish_genotype(
     genotype: Genotype,
-    strengths: Mapping[str, Sequence[Mapping[str, float]]],
+    strengths: Mapping[str, Strengths] | None,
     space: SearchSpace,
     figures: Path,
     loggers: Sequence[Logger],
 ) -> None:
-    """Draw the cells found and the weights that they come from; log pictures and table of genes."""
-    cells = save(draw_genotype(genotype, space), figures / "genotype.png")
-    weights = save(draw_strengths(strengths, space), figures / "strengths.png")
+    """Draw the cells found, and what they were chosen by if there is any of it; log pictures and table of genes."""
+    pictures = {"search/genotype": save(draw_genotype(genotype, space), figures / "genotype.png")}
+    if strengths is not None:
+        pictures["search/strengths"] = save(draw_strengths(strengths, space), figures / "strengths.png")
     for logger in _wandb(loggers):
         table = wandb.Table(columns=["cell", "gene", "operation", "source"])
         for kind, genes in genotype.cells.items():
             for number, (operation, source) in enumerate(genes):
                 table.add_data(kind, number, operation, source)
-        pictures = {"search/genotype": wandb.Image(str(cells)), "search/strengths": wandb.Image(str(weights))}
-        logger.experiment.log({**pictures, "search/genes": table})
+        images = {key: wandb.Image(str(picture)) for key, picture in pictures.items()}
+        logger.experiment.log({**images, "search/genes": table})
 
 
 def _importance_table(mask: Mask, space: SearchSpace) -> wandb.Table:

@@ -68,9 +68,8 @@ def _errors_of_stages(settings: Mapping[str, Any], chosen: Sequence[type[Stage]]
 
 
 def _warnings(settings: Mapping[str, Any], chosen: Sequence[type[Stage]]) -> list[str]:
-    warnings = [
+    return [
         f"`{stage.needs}` has no effect: nothing is {stage.done_to}"
         for stage in STAGES
         if stage.needs is not None and settings[stage.needs] is not None and stage not in chosen
     ]
-    return [*warnings, *(warning for stage in chosen for warning in stage.warnings(settings))]

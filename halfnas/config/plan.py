@@ -10,7 +10,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from halfnas.config.checks import check, check_cuda_graphs_here
-from halfnas.config.parts import SIZES, Noted, SettingParts
+from halfnas.config.parts import PACE, SIZES, Noted, SettingParts
 from halfnas.config.signatures import check_arguments
 from halfnas.data import ImageDataset
 from halfnas.errors import ConfigError
@@ -66,7 +66,7 @@ def make_plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
                 stages.append(stage.build(parts))
     if problems:
         raise ConfigError(problems)
-    for warning in warnings:
+    for warning in (*warnings, *(warning for stage in stages for warning in stage.warnings(settings))):
         log.warning(warning)
     return Plan(parts.dataset, parts.space(), stages)
 
@@ -101,9 +101,10 @@ def check_group(group: str, settings: Mapping[str, Any], overrides: Sequence[str
         outer, _, inner = where.partition(".")
         if outer == group and inner and space is not None and isinstance(node.get(inner), Mapping):
             problems += check_arguments(node[inner], where, also=[space])
-    # Sizes come with every recipe; a space that has none does without, unless somebody asks for them.
+    # They come with a recipe, whatever the space and the searcher; what has none does without, unless somebody asks.
     typed = {override.lstrip("+").split("=")[0] for override in overrides}
     dropped = [f"{where}.{size}" for where in ("space", *sized) for size in SIZES]
+    dropped += [f"searcher.{name}" for name in PACE]
     return [
         problem
         for problem in problems

@@ -131,7 +131,7 @@ def divisor(epochs: int, every: int) -> int:
 def _optimised(cfg: DictConfig, plan: Plan, folder: RunFolder) -> float | None:
     objective = Objective(cfg.optimized_metric, cfg.budget_metric, cfg.optimized_budget)
     for key in objective.missing(folder.metrics):
-        if key.split("/")[0] in [stage.name for stage in plan.stages]:
+        if key.split("/")[0] in [stage.name for stage in plan.stages if stage.epochs > 0]:
             known = ", ".join(sorted(folder.metrics))
             log.warning("%s, which is to be optimised, was not measured by this run; it has %s", key, known)
     return objective.value(folder.metrics)

@@ -27,8 +27,9 @@ class Mixing(NamedTuple):
     Attributes:
         operations: one vector an edge, over its kept candidates.
         edges: weight of every edge in its node, [E]; None for a plain sum.
-        picked: the candidates of every edge that are computed, at least one each, as indices into `operations`; the
-            others do not run, keep nothing and get no gradient. None computes all.
+        picked: the candidates of every edge that are computed, as indices into `operations`; the others do not run,
+            keep nothing and get no gradient. An edge of which none is picked is not there at all, as in a discrete
+            cell; every node needs another one. None computes all.
         offsets: a number for every edge, [E], added to what its candidates give; None adds nothing. The published GDAS
             adds the weights of candidates that are not picked, whose value is 0, so that they get a gradient.
     """
@@ -147,6 +148,8 @@ class SupernetCell(nn.Module, ABC):
         incoming = []
         for e in self.kind.edges_into(node):
             picked = None if mixing.picked is None else mixing.picked[e]
+            if picked == ():
+                continue
             offset = None if mixing.offsets is None else mixing.offsets[e]
             mixed = self.edges[e](states[self.kind.edges[e].source], mixing.operations[e], picked, offset)
             incoming.append(mixed if mixing.edges is None else mixing.edges[e] * mixed)

@@ -34,10 +34,9 @@ class DiscreteCell(nn.Module):
         self.paths: list[int | None] = []
         self.num_paths = 0
         self.sources = [source for _, source in genes]
-        targets = [node for node in kind.nodes for _ in range(kind.genes_into(node))]
-        self.genes_of_node = [[g for g, target in enumerate(targets) if target == node] for node in kind.nodes]
-        for (name, source), target in zip(genes, targets, strict=True):
-            edge = next(e for e in kind.edges_into(target) if kind.edges[e].source == source)
+        edges = kind.edges_of(genes)
+        self.genes_of_node = [[g for g, e in enumerate(edges) if kind.edges[e].target == node] for node in kind.nodes]
+        for (name, _), edge in zip(genes, edges, strict=True):
             operation = space.operation(name, plan.edges[edge], search=False)
             kept = isinstance(operation, nn.Identity) or name == NONE
             self.operations.append(operation)

@@ -42,6 +42,13 @@ class Relaxation(nn.Module, ABC):
             noise: what `draw` gave: on the device of the supernet, or where `captures` is False still on the CPU.
         """
 
+    def validated(self, supernet: Supernet, noise: Tensor | None = None) -> Mapping[str, Mixing]:
+        """The weights with which the supernet is validated: by default the softmax over all candidates.
+
+        A relaxation that trains one candidate at a time validates one at a time.
+        """
+        return supernet.mixing()
+
 
 class Softmax(Relaxation):
     """Eq. 1 of arXiv 2505.13586: the softmax over the kept candidates of every edge, as in DARTS and PC-DARTS."""

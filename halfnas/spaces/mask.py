@@ -127,6 +127,15 @@ class Mask:
         kept = sum(len(edge) for edges in self.kept.values() for edge in edges)
         return kept / sum(len(edge) for kind in space.kinds for edge in space.candidates(kind))
 
+    def leaves_a_choice(self, space: SearchSpace) -> bool:
+        """Whether more than one architecture of `space` is left."""
+        return any(
+            kind.genes_into(node) < len(kind.edges_into(node))
+            or any(len({*kind.choices(kind.edges[e])} & {*self.kept[name][e]}) > 1 for e in kind.edges_into(node))
+            for name, kind in space.kinds.items()
+            for node in kind.nodes
+        )
+
     def check(self, space: SearchSpace) -> None:
         """Raise ValueError where this is not a mask of `space`."""
         if self.space != space.name:

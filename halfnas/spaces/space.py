@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
-    from halfnas.spaces.genotype import Genotype
+    from halfnas.spaces.genotype import Gene, Genotype
 
 #: The candidate that carries no signal. It takes part in the softmax; `CellKind.choices` says where it may be chosen.
 NONE = "none"
@@ -55,6 +55,14 @@ class CellKind:
         """How many operations feed `node` in a discrete cell."""
         incoming = len(self.edges_into(node))
         return incoming if self.edges_per_node is None else min(self.edges_per_node, incoming)
+
+    def edges_of(self, genes: "Sequence[Gene]") -> tuple[int, ...]:
+        """The edge on which every operation of a discrete cell stands."""
+        targets = (node for node in self.nodes for _ in range(self.genes_into(node)))
+        return tuple(
+            next(e for e in self.edges_into(target) if self.edges[e].source == source)
+            for (_, source), target in zip(genes, targets, strict=True)
+        )
 
     def choices(self, edge: Edge) -> tuple[str, ...]:
         """The candidates of an edge that a discrete cell may have there.

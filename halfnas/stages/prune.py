@@ -59,9 +59,8 @@ class Prune(Stage):
         """Where everything is kept."""
         return settings["pruner"].get("name") == NoPruner.name
 
-    @classmethod
-    def warnings(cls, settings: Mapping[str, Any]) -> list[str]:
-        if not cls.runs_unasked(settings) or settings["ratio"] == 1:
+    def warnings(self, settings: Mapping[str, Any]) -> list[str]:
+        if not self.runs_unasked(settings) or settings["ratio"] == 1:
             return []
         return [f"`ratio={settings['ratio']}` has no effect with pruner=none, which keeps every candidate"]
 

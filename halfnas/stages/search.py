@@ -1,5 +1,6 @@
 """The second stage: from a mask to one architecture."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -9,9 +10,11 @@ from halfnas.callbacks import Lineage, publish_genotype
 from halfnas.data import SearchData
 from halfnas.networks import ENGINES, build_supernet, check_compile, check_engine, check_recompute
 from halfnas.runs.folder import RunFolder
-from halfnas.search import BilevelSearch
+from halfnas.search import SearchMethod
 from halfnas.spaces import Genotype, Mask, SearchSpace
 from halfnas.stages.stage import Parts, Product, Stage, Takers
+
+log = logging.getLogger(__name__)
 
 
 class Search(Stage):
@@ -31,8 +34,8 @@ class Search(Stage):
         "supernet": ("space", "mask", "partial_channels", "edge_normalization"),
     }
 
-    def __init__(self, module: BilevelSearch, data: SearchData, space: SearchSpace, mask: Mask | None) -> None:
-        self.module: BilevelSearch = module
+    def __init__(self, module: SearchMethod, data: SearchData, space: SearchSpace, mask: Mask | None) -> None:
+        self.module: SearchMethod = module
         self.data: SearchData = data
         self.space = space
         self.given = mask
@@ -50,37 +53,35 @@ class Search(Stage):
                 check_compile(supernet["compile"], supernet["engine"])
         with parts.checking("dataset"):
             space.check_images(parts.dataset.image_size)
-        with parts.checking("searcher.partial_channels"):
-            space.check_partial_channels(parts.settings["searcher"]["partial_channels"])
+        if (partial_channels := parts.settings["searcher"].get("partial_channels")) is not None:
+            with parts.checking("searcher.partial_channels"):
+                space.check_partial_channels(partial_channels)
         path = parts.settings["mask"]
         mask = None
         if path is not None:
             with parts.checking("mask"):
                 mask = Mask.load(path).ordered(space)
         seed = parts.settings["seed"]
-        module: BilevelSearch = parts.make(
+        module: SearchMethod = parts.make(
             "searcher", space=space, supernet=supernet, seed=seed, cuda_graphs=parts.settings["cuda_graphs"]
         )
-        data = parts.make("searcher", SearchData, dataset=parts.dataset, seed=seed)
+        data = parts.make("searcher", SearchData, dataset=parts.dataset, seed=seed, warmup_epochs=module.frozen_epochs)
         return cls(module, data, space, mask)
 
-    @classmethod
-    def warnings(cls, settings: Mapping[str, Any]) -> list[str]:
-        epochs, warmup = settings["searcher"].get("epochs"), settings["searcher"].get("warmup_epochs")
-        if not isinstance(epochs, int) or not isinstance(warmup, int) or warmup < epochs:
-            return []
-        return [
-            f"`searcher.warmup_epochs={warmup}` is not less than `searcher.epochs={epochs}`: the architecture is never "
-            "trained, and the cell found is that of its random start"
-        ]
+    def warnings(self, settings: Mapping[str, Any]) -> list[str]:
+        return self.module.warnings()
 
     def begin(self, needed: Product | None) -> None:
         assert isinstance(needed, Mask), "a search has a mask"
+        if not needed.leaves_a_choice(self.space):
+            log.warning("the mask leaves one architecture: there is nothing to choose; raise `ratio`")
         self.module.begin(needed)
 
     def product(self) -> Genotype:
         return self.module.genotype
 
+    def metrics(self) -> dict[str, float]:
+        return self.module.metrics()
+
     def publish(self, folder: RunFolder, loggers: Sequence[Logger], lineage: Lineage) -> None:
-        strengths = self.module.supernet.strengths()
-        publish_genotype(self.module.genotype, strengths, self.space, folder.figures, loggers)
+        publish_genotype(self.module.genotype, self.module.strengths(), self.space, folder.figures, loggers)

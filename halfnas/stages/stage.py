@@ -101,8 +101,7 @@ class Stage(ABC):
         """Whether it also runs where only a later stage is asked for, as nothing has to be decided."""
         return False
 
-    @classmethod
-    def warnings(cls, settings: Mapping[str, Any]) -> list[str]:
+    def warnings(self, settings: Mapping[str, Any]) -> list[str]:
         """What a user should know of the settings before the stage runs."""
         return []
 

@@ -47,6 +47,7 @@ def test_pipeline(settings, tmp_path, caplog):
     assert metrics["search/step_ms"] > 0
     said = [record.getMessage() for record in caplog.records if "CUDA graph" in record.getMessage()]
     assert said == [
+        "the score of the candidates is captured into a CUDA graph",
         "the step of the search is captured into a CUDA graph",
         "the step of the training is captured into a CUDA graph",
     ]

@@ -146,7 +146,7 @@ def test_beta_pcdarts_is_pcdarts_with_the_regularizer():
     assert isinstance(module.regularizer, BetaDecay)
     assert module.regularizer.weight == 25.0
     assert plain.regularizer is None
-    assert module.warmup_epochs == plain.warmup_epochs == 15
+    assert module.frozen_epochs == plain.frozen_epochs == 15
     assert module.supernet.layers[0].edges[0].partial_channels == 4
     assert set(module.supernet.beta) == {"normal", "reduce"}
 

@@ -154,6 +154,6 @@ def test_loss_is_that_of_the_relaxation(fit):
 
 def test_what_looks_at_values_is_not_captured(fit, monkeypatch):
     monkeypatch.setattr("halfnas.training.capture.why_not", lambda device: None)
-    with pytest.raises(RuntimeError, match=r"cannot be captured: its relaxation looks at values on the host; use auto"):
+    with pytest.raises(ValueError, match=r"`cuda_graphs=true` cannot be: ToyPath picks the candidates of every step"):
         fit(ToyPath(), cuda_graphs=True)
     assert not fit(ToyPath(), cuda_graphs="auto")._replay.captured

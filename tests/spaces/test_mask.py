@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halfnas.spaces import NONE, CellKind, DartsSpace, Edge, Mask, SearchSpace, check_ratio, num_kept
+from halfnas.spaces import (
+    NONE,
+    CellKind,
+    DartsSpace,
+    Edge,
+    Mask,
+    NASBench201Space,
+    SearchSpace,
+    check_ratio,
+    num_kept,
+)
 
 SPACE = DartsSpace(init_channels=4, num_cells=3)
 CANDIDATES = SPACE.candidates("normal")[0]
@@ -403,3 +413,13 @@ def test_malformed_file(tmp_path):
         Mask.load(path)
     with pytest.raises(ValueError, match=r"gone\.json: no such file"):
         Mask.load(tmp_path / "gone.json")
+
+
+def test_whether_a_choice_is_left():
+    darts, bench = DartsSpace(init_channels=4, num_cells=3), NASBench201Space(init_channels=4, num_cells=3)
+    one = Mask("darts", {kind: [("skip_connect",)] * 14 for kind in ("normal", "reduce")})
+    assert one.leaves_a_choice(darts)  # of edges
+    settled = Mask("nasbench201", {"cell": [("skip_connect",)] * 6})
+    assert not settled.leaves_a_choice(bench)
+    assert Mask("nasbench201", {"cell": [("skip_connect",)] * 5 + [("none", "skip_connect")]}).leaves_a_choice(bench)
+    assert Mask.full(bench).leaves_a_choice(bench)
