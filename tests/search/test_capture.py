@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from halfnas.networks import build_supernet
-from halfnas.search import BetaDecay, BilevelStep, Softmax
+from halfnas.search import BetaDecay, BilevelStep, Dirichlet, DirichletKL, Softmax, UnrolledStep
 from halfnas.spaces import DartsSpace, Mask
 from halfnas.training import Replay, adam, capture, set_learning_rate, sgd
 from recorded import drift, give_weights
@@ -20,7 +20,10 @@ SIZES = (4, 3)  # of the batches of an epoch, the last one smaller
 class Search:
     """A search in epochs, without Lightning."""
 
-    def __init__(self, *, dtype=torch.float64, cuda_graphs="auto", bf16=False, **options):
+    def __init__(
+        self, *, dtype=torch.float64, cuda_graphs="auto", bf16=False, step=BilevelStep, relaxation=Softmax,
+        regularizer=BetaDecay, **options,
+    ):  # fmt: skip
         self.supernet = build_supernet(SPACE, MASK, partial_channels=2, **options)
         give_weights(self.supernet.double().train())
         self.supernet.to("cuda", dtype)
@@ -29,8 +32,13 @@ class Search:
         architecture = adam(
             self.supernet.architecture_parameters(), learning_rate=6e-3, betas=(0.5, 0.999), weight_decay=1e-3
         )
-        self.step = BilevelStep(
-            self.supernet, weights, architecture, gradient_clip=0.5, relaxation=Softmax(), regularizer=BetaDecay(25.0)
+        self.step = step(
+            self.supernet,
+            weights,
+            architecture,
+            gradient_clip=0.5,
+            relaxation=relaxation(),
+            regularizer=regularizer(25.0),
         )
         self.replay = Replay(self.step, cuda_graphs=cuda_graphs)
 
@@ -45,6 +53,7 @@ class Search:
             for number, size in enumerate(SIZES):
                 batch = self.batch(size, 2 * (number + 10 * epoch))
                 other = self.batch(size, 2 * (number + 10 * epoch) + 1) if architecture else ()
+                self.step.draw(epoch, number)
                 with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.bf16):
                     self.replay(*batch, *other)
             measured.append(self.step.means.take())
@@ -107,6 +116,30 @@ def test_captured_equals_eager(eager, options):
         assert found == pytest.approx(expected, rel=1e-7), f"epoch {epoch}"
     start = Search().supernet
     assert (search.supernet.alpha["normal"] - start.alpha["normal"]).abs().max() > 0.01, "it was trained"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "options", [OPTIONS[0], OPTIONS[3], OPTIONS[5]], ids=lambda options: "-".join(options.values())
+)
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"relaxation": Dirichlet, "regularizer": DirichletKL},
+        {"step": UnrolledStep},
+        {"step": UnrolledStep, "relaxation": Dirichlet},
+    ],
+    ids=["drnas", "darts2", "both"],
+)
+def test_methods_captured_equal_eager(method, options):
+    """DrNAS, whose draws differ from step to step, and the second order."""
+    captured, expected = (Search(cuda_graphs=graphs, **method, **options) for graphs in (True, False))
+    measured = captured.run(), expected.run()
+
+    assert captured.replay.captured == 4
+    assert_same(captured, expected, rtol=1e-7, atol=1e-8)
+    for epoch, (found, wanted) in enumerate(zip(*measured, strict=True)):
+        assert found == pytest.approx(wanted, rel=1e-6), f"epoch {epoch}"
 
 
 @pytest.mark.gpu
