@@ -31,6 +31,8 @@ class UnrolledStep(BilevelStep):
     architecture changes running statistics here, while the three on the first half do there, at w, w+ and w-. The
     regulariser is a part of L_val, while the public code of beta-DARTS leaves it out of the second order.
 
+    The two passes of the finite difference run without autocast: bfloat16 does not see so small a change of the weights.
+
     What `means` has as `architecture_loss` is L_val(w').
     """
 
@@ -44,11 +46,12 @@ class UnrolledStep(BilevelStep):
             outer, direction = _gradients(alphas), _gradients(moved)
             radius = RADIUS / nn.utils.get_total_norm(direction)
             inner = []
-            for sign in (1, -1):
-                put_back()
-                _add(moved, direction, sign * radius)
-                self.backward(self._cross_entropy(train_images, train_labels))
-                inner.append(_gradients(alphas))
+            with torch.autocast(images.device.type, enabled=False):
+                for sign in (1, -1):
+                    put_back()
+                    _add(moved, direction, sign * radius)
+                    self.backward(self._cross_entropy(train_images, train_labels))
+                    inner.append(_gradients(alphas))
         for alpha, first, plus, minus in zip(alphas, outer, *inner, strict=True):
             alpha.grad = first - rate.to(first.dtype) * (plus - minus) / (2 * radius)
         self.architecture.step()
