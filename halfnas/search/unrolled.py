@@ -31,7 +31,7 @@ class UnrolledStep(BilevelStep):
     architecture changes running statistics here, while the three on the first half do there, at w, w+ and w-. The
     regulariser is a part of L_val, while the public code of beta-DARTS leaves it out of the second order.
 
-    The two passes of the finite difference run without autocast: bfloat16 does not see so small a change of the weights.
+    The two passes of the finite difference run without autocast: bfloat16 does not see so small a change of weights.
 
     What `means` has as `architecture_loss` is L_val(w').
     """
