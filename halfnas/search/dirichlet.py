@@ -108,7 +108,7 @@ def log_gamma_variates(concentration_EO: Tensor, noise: Tensor) -> Tensor:
     bound_REO = normal_REO.square() / 2 + d_EO * (1 - v_REO + log_v_REO)
     accepted_REO = (v_REO > 0) & (-exponential_REO < bound_REO)
     first_1EO = accepted_REO.int().argmax(dim=0, keepdim=True)
-    log_v_EO = log_v_REO.gather(0, first_1EO)[0].where(accepted_REO.any(dim=0), 0.0)  # else near the mode
+    log_v_EO = log_v_REO.gather(0, first_1EO)[0].masked_fill(~accepted_REO.any(dim=0), 0.0)  # else near the mode
     return d_EO.log() + log_v_EO - boost_EO / concentration_EO
 
 
@@ -131,4 +131,4 @@ class _Sample(torch.autograd.Function):
 
 
 def _total(concentration_EO: Tensor, kept_EO: Tensor) -> Tensor:
-    return concentration_EO.where(kept_EO, 0.0).sum(dim=1, keepdim=True)
+    return concentration_EO.masked_fill(~kept_EO, 0.0).sum(dim=1, keepdim=True)

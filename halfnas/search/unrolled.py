@@ -31,30 +31,33 @@ class UnrolledStep(BilevelStep):
     architecture changes running statistics here, while the three on the first half do there, at w, w+ and w-. The
     regulariser is a part of L_val, while the public code of beta-DARTS leaves it out of the second order.
 
+    The two passes of the finite difference run without autocast: bfloat16 does not see so small a change of weights.
+
     What `means` has as `architecture_loss` is L_val(w').
     """
 
     def _architecture_step(self, images: Tensor, labels: Tensor, train_images: Tensor, train_labels: Tensor) -> None:
         alphas = self.supernet.architecture_parameters()
         with second_pass(self.supernet), _put_back(self._weight_parameters) as put_back:
-            self._train_backward(train_images, train_labels)
+            self.backward(self._cross_entropy(train_images, train_labels))
             rate = self._descend()
-            self.backward(self._architecture_loss(images, labels))
+            self.backward(self._regularized(self._cross_entropy(images, labels), len(images)))
             moved = [p for p in self._weight_parameters if p.grad is not None]
             outer, direction = _gradients(alphas), _gradients(moved)
             radius = RADIUS / nn.utils.get_total_norm(direction)
             inner = []
-            for sign in (1, -1):
-                put_back()
-                _add(moved, direction, sign * radius)
-                self._train_backward(train_images, train_labels)
-                inner.append(_gradients(alphas))
+            with torch.autocast(images.device.type, enabled=False):
+                for sign in (1, -1):
+                    put_back()
+                    _add(moved, direction, sign * radius)
+                    self.backward(self._cross_entropy(train_images, train_labels))
+                    inner.append(_gradients(alphas))
         for alpha, first, plus, minus in zip(alphas, outer, *inner, strict=True):
             alpha.grad = first - rate.to(first.dtype) * (plus - minus) / (2 * radius)
         self.architecture.step()
 
-    def _train_backward(self, images: Tensor, labels: Tensor) -> None:
-        self.backward(nn.functional.cross_entropy(self._logits(images, "architecture"), labels))
+    def _cross_entropy(self, images: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(self._logits(images, "architecture"), labels)
 
     @torch.no_grad()
     def _descend(self) -> Tensor:

@@ -1,10 +1,12 @@
 """A search that goes on from a checkpoint ends where one that was not interrupted does, to the last bit."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from halfnas.data import Fake, SearchData
-from halfnas.search import BetaDecay, BilevelSearch, HardGumbel, Softmax
+from halfnas.search import BetaDecay, BilevelSearch, BilevelStep, Dirichlet, HardGumbel, Softmax, UnrolledStep
 from halfnas.spaces import DartsSpace, Mask
 from quiet import quiet_trainer
 from toys import ToyPath
@@ -12,13 +14,24 @@ from toys import ToyPath
 SPACE = DartsSpace(init_channels=4, num_cells=3, num_classes=4, in_channels=1)
 
 
-def make(engine, relaxation):
+#: A relaxation and a step each.
+METHODS = {
+    "softmax": (Softmax, BilevelStep),
+    "path": (ToyPath, BilevelStep),
+    "gdas": (partial(HardGumbel, 10.0, 0.1, False), BilevelStep),
+    "drnas": (Dirichlet, BilevelStep),
+    "darts2": (Softmax, UnrolledStep),
+}
+
+
+def make(engine, method):
+    relaxation, step = METHODS[method]
     torch.manual_seed(0)
     module = BilevelSearch(
         SPACE, {"engine": engine}, partial_channels=2, edge_normalization=None, epochs=4,
         warmup_epochs=1, batch_size=8, learning_rate=0.1, learning_rate_min=0.0, momentum=0.9,
         weight_decay=3e-4, gradient_clip=5.0, architecture_learning_rate=0.01, architecture_betas=(0.5, 0.999),
-        architecture_weight_decay=1e-3, relaxation=relaxation(), regularizer=BetaDecay(2.0),
+        architecture_weight_decay=1e-3, relaxation=relaxation(), regularizer=BetaDecay(2.0), step=step,
     )  # fmt: skip
     module.begin(Mask.random(SPACE, 0.25, 0))
     dataset = Fake(
@@ -34,16 +47,16 @@ def fit(module, data, folder, epochs, checkpoint=None):
     return trainer
 
 
-@pytest.mark.parametrize("relaxation", [Softmax, ToyPath, lambda: HardGumbel(10.0, 0.1, False)])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("engine", ["plain", "fused"])
-def test_two_of_four_epochs_and_the_others(engine, relaxation, tmp_path):
-    whole, data = make(engine, relaxation)
+def test_two_of_four_epochs_and_the_others(engine, method, tmp_path):
+    whole, data = make(engine, method)
     expected = fit(whole, data, tmp_path, 4)
 
-    first, data = make(engine, relaxation)
+    first, data = make(engine, method)
     fit(first, data, tmp_path, 2).save_checkpoint(tmp_path / "search.ckpt")
     torch.rand(7)  # whoever drew before
-    second, data = make(engine, relaxation)
+    second, data = make(engine, method)
     with torch.no_grad():  # nothing of a fresh module is left
         for parameter in second.parameters():
             parameter.add_(1.0)
