@@ -195,17 +195,20 @@ def make_search(
     return Measured(step, inputs, [weights, architecture], captured=captured, bf16=bf16)
 
 
-#: The search step of the first row, for the one that looks into it.
-_kept: dict[str, Measured] = {}
-
-
-def search(arguments: argparse.Namespace, *, keep: bool = False, calls: int = 10, **settings: Any) -> Figures:
+def search(arguments: argparse.Namespace, *, calls: int = 10, **settings: Any) -> Figures:
     """Figures of a search step."""
-    measured = make_search(arguments, **settings)
-    found = measured.figures(2 if arguments.tiny else calls)
-    if keep:
-        _kept["first"] = measured
-    return found
+    return make_search(arguments, **settings).figures(2 if arguments.tiny else calls)
+
+
+def method(arguments: argparse.Namespace, *, name: str, ratio: float, captured: bool, calls: int) -> Figures:
+    """Figures of a search step of a method as train.py makes it; one that cannot be captured runs as it is."""
+    import methods
+
+    tiny = arguments.tiny
+    sizes = {"batch_size": 4 if tiny else 256, "image_size": 32, "init_channels": 4 if tiny else 16}
+    like = argparse.Namespace(**sizes, num_cells=3 if tiny else 8, device=arguments.device)
+    step = methods.make_step(methods.Setup(name, ratio), 0, like)
+    return Measured(step.step, step.inputs, step.optimizers, captured=captured).figures(2 if tiny else calls)
 
 
 def training(arguments: argparse.Namespace, *, bf16: bool) -> Figures:
@@ -272,15 +275,17 @@ def loading(arguments: argparse.Namespace) -> Figures:
 
 
 def kernels(arguments: argparse.Namespace, **settings: Any) -> Figures:
-    """How many kernels the first row's step starts, and how long they run together."""
+    """How many kernels the first row's step starts, and how long they run together.
+
+    Of a step of its own that is not captured: the graph of an earlier row does not outlive a Lightning trainer that ran
+    in between, which gives back cuBLAS' workspaces.
+    """
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
-    measured = _kept.pop("first", None)
-    if measured is None:  # the process that had it is gone
-        measured = make_search(arguments, **settings)
-        for _ in range(capture.WARMUP + 1):
-            measured.seconds()
+    measured = make_search(arguments, captured=False, **settings)
+    for _ in range(capture.WARMUP):
+        measured.seconds()
     cuda = arguments.device.type == "cuda"
     activity = ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU
     with profile(activities=[activity], acc_events=True) as profiler:
@@ -293,7 +298,7 @@ def kernels(arguments: argparse.Namespace, **settings: Any) -> Figures:
 
 FIRST = {"engine": "fused"}
 ROWS = (
-    Row("search, fused, PC half", search, {**FIRST, "keep": True}, {"wall_ms": (131, 70, 25), "peak_mib": (1914, 307)},
+    Row("search, fused, PC half", search, FIRST, {"wall_ms": (131, 70, 25), "peak_mib": (1914, 307)},
         {"wall_ms": 131, "peak_mib": 1914}),
     Row("training, bf16, channels last", training, {"bf16": True}, {"wall_ms": (45,)},
         {"wall_ms": 39, "peak_mib": 3388}),
@@ -309,6 +314,10 @@ ROWS = (
     Row("search, plain, PC half", search, {"engine": "plain"}, {}, {"peak_mib": 6294}),
     Row("search, plain, DARTS, batch 64", search,
         {"engine": "plain", "partial_channels": 1, "ratio": 1.0, "batch_size": 64}),
+    Row("gdas, all", method, {"name": "gdas", "ratio": 1.0, "captured": False, "calls": 3}),
+    Row("random_ws, all", method, {"name": "random_ws", "ratio": 1.0, "captured": False, "calls": 3}),
+    Row("drnas, half", method, {"name": "drnas", "ratio": 0.5, "captured": True, "calls": 5}),
+    Row("darts2, half", method, {"name": "darts2", "ratio": 0.5, "captured": True, "calls": 5}),
     Row("loading", loading),
     Row("kernels of the first row", kernels, FIRST, {}, {"kernels": 23876, "busy_ms": 139}),
 )  # fmt: skip
@@ -411,7 +420,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
     parser.add_argument("--budget", type=float, default=420, help="seconds, after which no row is begun or goes on")
     parser.add_argument("--row-seconds", type=float, default=100, help="the most that a row may take")
-    parser.add_argument("--rows", default="", metavar="TEXT", help="only rows with TEXT in their name")
+    parser.add_argument("--rows", default="", metavar="TEXT", help="only rows with TEXT in their name; A|B for several")
     parser.add_argument("--tiny", action="store_true", help="small networks, to try the script itself")
     parser.add_argument("--json", type=Path, metavar="PATH", help="default: benchmarks/results/gpu_CARD.json")
     return parser.parse_args()
@@ -434,7 +443,7 @@ def main() -> int:
     worker = Worker(arguments)
     try:
         for number, row in enumerate(ROWS):
-            if arguments.rows not in row.name:
+            if not any(text in row.name for text in arguments.rows.split("|")):
                 continue
             if arguments.tiny:  # of other sizes
                 row = replace(row, goals={}, before={})

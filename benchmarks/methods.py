@@ -69,6 +69,9 @@ class Step:
     """The step of a method, on one mask.
 
     Attributes:
+        step: what is called.
+        inputs: of `step`; without a second half where it does not read one.
+        optimizers: those that it steps.
         draws: whether every step computes something else.
     """
 
@@ -76,18 +79,20 @@ class Step:
         self.device = batches[0][0].device
         module.manual_backward = torch.Tensor.backward  # type: ignore[assignment] # there is no trainer
         module.to(self.device).train()
-        module.configure_optimizers()
-        self._step = module.step
-        self._step.begin_epoch(module.epochs // 2, module.epochs)
-        self._inputs = [x for batch in batches for x in batch][: 4 if isinstance(module.step, BilevelStep) else 2]
-        self._number = 0
+        optimizers: Any = module.configure_optimizers()
+        self.optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
+        self.step = module.step
+        self.step.begin_epoch(module.epochs // 2, module.epochs)
+        self.step.draw(0, 0)
+        self.inputs = [x for batch in batches for x in batch][: 4 if isinstance(module.step, BilevelStep) else 2]
         self.draws = not module.relaxation.captures
+        self._number = 0
 
     def __call__(self) -> None:
         """The next one."""
-        self._step.draw(0, self._number)
+        self.step.draw(0, self._number)
         self._number += 1
-        self._step(*self._inputs)
+        self.step(*self.inputs)
 
     def seconds(self) -> float:
         """Of the next one."""

@@ -1,10 +1,13 @@
-"""Grids of a row an edge and a column an operation: which candidates a mask keeps, how much each one weighs."""
+"""Grids of a row an edge and a column an operation: which candidates a mask keeps, how much each one weighs.
+
+Each kind of cell has a grid. The layers of a chain, kinds with one edge, share one.
+"""
 
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -17,6 +20,8 @@ from halfnas.drawing import kit
 from halfnas.drawing.layout import edge_name
 from halfnas.drawing.panels import panels
 from halfnas.spaces import CellKind, Mask, SearchSpace
+from halfnas.spaces.candidates import Place
+from halfnas.spaces.space import is_chain
 
 #: light enough for dark text everywhere
 SCORES = LinearSegmentedColormap.from_list("scores", colormaps["Blues"]([0.02, 0.3, 0.6]))
@@ -50,15 +55,16 @@ def draw_mask(mask: Mask, space: SearchSpace) -> Figure:
         for row, (names, kept, given) in enumerate(zip(candidates, mask.kept[kind], importance, strict=True)):
             scores = {name: score for name in names if _is_score(score := given.get(name))}
             for name in names:
+                place = Place(kind, row, name)
                 edge_colour = kit.INK if name in kept else "none"
                 if name in scores:
                     colour = SCORES(_rank(scores[name], list(scores.values())))
-                    grid.cell(row, name, colour, edge_colour, _number(scores[name]))
+                    grid.cell(place, colour, edge_colour, _number(scores[name]))
                 elif name in kept:
-                    grid.cell(row, name, kit.PALE if any_score else SCORES(0.6), edge_colour)
+                    grid.cell(place, kit.PALE if any_score else SCORES(0.6), edge_colour)
                 else:
                     unscored.append(name)
-                    grid.cell(row, name, kit.PALE, kit.SILVER, hatch="////")
+                    grid.cell(place, kit.PALE, kit.SILVER, hatch="////")
     handles = [Patch(facecolor="white", edgecolor=kit.INK, linewidth=1.2, label="kept")]
     if unscored:
         label = "pruned without a score" if any_score else "pruned"
@@ -93,7 +99,7 @@ def draw_strengths(strengths: Mapping[str, Sequence[Mapping[str, float]]], space
                 raise ValueError(f"edge {row} of cell {kind!r}: unknown operation {unknown[0]!r}")
             for name, weight in edge.items():
                 colour = SCORES(norm(weight)) if math.isfinite(weight) else kit.PALE
-                grid.cell(row, name, colour, "none", _number(weight))
+                grid.cell(Place(kind, row, name), colour, "none", _number(weight))
     width, height = figure.get_size_inches()
     bar = figure.add_axes((0.5 - 1.2 / width, 0.26 / height, 2.4 / width, 0.1 / height), label="colour bar")
     figure.colorbar(ScalarMappable(norm, SCORES), cax=bar, orientation="horizontal")
@@ -101,29 +107,48 @@ def draw_strengths(strengths: Mapping[str, Sequence[Mapping[str, float]]], space
     return figure
 
 
-class _Grid:
-    """One grid: a row an edge, a column an operation, whose names rise over it by `rise`."""
+class _Row(NamedTuple):
+    """The row of an edge, `top` inches below the top of its grid."""
 
-    def __init__(self, axes: Axes, name: str, kind: CellKind, rise: float) -> None:
-        self.axes, self.name = axes, name
-        self.columns = _operations(kind)
-        self.tops = _row_tops(kind)
+    kind: str
+    edge: int
+    label: str
+    top: float
+
+
+class _Table(NamedTuple):
+    """What a grid shows: its rows, and the operations that are its columns."""
+
+    title: str
+    rows: list[_Row]
+    columns: list[str]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        return CELL_WIDTH * len(self.columns), self.rows[-1].top + CELL_HEIGHT
+
+
+class _Grid:
+    """One grid, the names of whose columns rise over it by `rise`."""
+
+    def __init__(self, axes: Axes, table: _Table, rise: float) -> None:
+        self.axes = axes
+        self.columns = table.columns
+        self.tops = {(row.kind, row.edge): row.top for row in table.rows}
         axes.set_xticks([(i + 0.5) * CELL_WIDTH for i in range(len(self.columns))], self.columns)
-        rows = [edge_name(edge, kind) for edge in kind.edges]
-        axes.set_yticks([top + CELL_HEIGHT / 2 for top in self.tops], rows)
+        axes.set_yticks([row.top + CELL_HEIGHT / 2 for row in table.rows], [row.label for row in table.rows])
         axes.tick_params(length=0, labelsize=kit.LABEL, labeltop=True, labelbottom=False)
         for label in axes.get_xticklabels():
             label.set(rotation=40, ha="left", rotation_mode="anchor")
-        axes.set_title(kit.cell_title(name), fontsize=kit.LABEL + 1, y=1.0, pad=72 * rise)
+        axes.set_title(table.title, fontsize=kit.LABEL + 1, y=1.0, pad=72 * rise)
         axes.spines[:].set_visible(False)
 
-    def cell(
-        self, row: int, operation: str, colour: Colour, edge_colour: Colour, text: str = "", hatch: str | None = None
-    ) -> None:
-        x, y = self.columns.index(operation) * CELL_WIDTH, self.tops[row]
+    def cell(self, place: Place, colour: Colour, edge_colour: Colour, text: str = "", hatch: str | None = None) -> None:
+        x, y = self.columns.index(place.operation) * CELL_WIDTH, self.tops[place.kind, place.edge]
         box = Rectangle((x + INSET, y + INSET), CELL_WIDTH - 2 * INSET, CELL_HEIGHT - 2 * INSET, hatch=hatch)
         box.set(facecolor=colour, edgecolor=edge_colour, linewidth=0.0 if hatch else 1.2)
-        box.set_gid(f"candidate:{self.name}:{row}:{operation}")
+        box.set_gid(f"candidate:{place.kind}:{place.edge}:{place.operation}")
         self.axes.add_patch(box)
         if text:
             x, y = x + CELL_WIDTH / 2, y + CELL_HEIGHT / 2
@@ -131,17 +156,37 @@ class _Grid:
 
 
 def _grids(space: SearchSpace, title: str) -> tuple[Figure, dict[str, _Grid]]:
-    kinds = space.kinds
-    names = [name for kind in kinds.values() for name in _operations(kind)]
+    tables = _tables(space)
+    names = [name for table in tables for name in table.columns]
     rise = 0.2 + 0.68 * max(kit.text_width(name, kit.LABEL) for name in names)  # they lean at 40 degrees
-    sizes = [(CELL_WIDTH * len(_operations(kind)), _row_tops(kind)[-1] + CELL_HEIGHT) for kind in kinds.values()]
-    figure, drawn = panels(sizes, (0.75, rise + 0.22, 0.4, 0.15), title)
-    return figure, {n: _Grid(axes, n, kind, rise) for axes, (n, kind) in zip(drawn, kinds.items(), strict=True)}
+    figure, drawn = panels([table.size for table in tables], (0.75, rise + 0.22, 0.4, 0.15), title)
+    grids: dict[str, _Grid] = {}
+    for axes, table in zip(drawn, tables, strict=True):
+        grids |= dict.fromkeys([row.kind for row in table.rows], _Grid(axes, table, rise))
+    return figure, grids
 
 
-def _operations(kind: CellKind) -> list[str]:
-    """List all candidates of a kind of cell, in the order in which its edges name them."""
-    return list(dict.fromkeys(name for edge in kind.edges for name in edge.candidates))
+def _tables(space: SearchSpace) -> list[_Table]:
+    kinds = space.kinds
+    if is_chain({name: kind.edges for name, kind in kinds.items()}):
+        rows = [_Row(name, 0, name, number * CELL_HEIGHT) for number, name in enumerate(kinds)]
+        return [_Table("layers", rows, _operations(*kinds.values()))]
+    return [
+        _Table(
+            kit.cell_title(name),
+            [
+                _Row(name, number, edge_name(edge, kind), top)
+                for number, (edge, top) in enumerate(zip(kind.edges, _row_tops(kind), strict=True))
+            ],
+            _operations(kind),
+        )
+        for name, kind in kinds.items()
+    ]
+
+
+def _operations(*kinds: CellKind) -> list[str]:
+    """List all candidates of kinds of cell, in the order in which their edges name them."""
+    return list(dict.fromkeys(name for kind in kinds for edge in kind.edges for name in edge.candidates))
 
 
 def _row_tops(kind: CellKind) -> list[float]:

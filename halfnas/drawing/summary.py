@@ -7,11 +7,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from halfnas.spaces import Genotype, Mask
+from halfnas.spaces import Genotype, Mask, SearchSpace
+from halfnas.spaces.space import is_chain
 
 
 def print_summary(
-    path: Path, metrics: Mapping[str, float], stages: Sequence[str], console: Console | None = None
+    path: Path,
+    metrics: Mapping[str, float],
+    stages: Sequence[str],
+    console: Console | None = None,
+    space: SearchSpace | None = None,
 ) -> None:
     """Print what was pruned, the cells found, accuracy, memory and time of each stage, and where the files are.
 
@@ -20,6 +25,7 @@ def print_summary(
         metrics: the content of metrics.json.
         stages: the names of all stages, in their order.
         console: where to print; None for the terminal.
+        space: the space of the genotype, where its authors' way of writing one is to be shown.
     """
     console = console or Console()
     console.print(stage_table(metrics, stages))
@@ -31,7 +37,10 @@ def print_summary(
             f"A mask from another seed would agree on {agreement:.0%} of all candidates (chance {chance:.0%})"
         )
     if (path / "genotype.json").exists():
-        console.print(describe_genotype(Genotype.load(path / "genotype.json")), soft_wrap=True, markup=False)
+        genotype = Genotype.load(path / "genotype.json")
+        if space is not None and (string := space.architecture_string(genotype)) is not None:
+            console.print(f"Architecture: {string}", soft_wrap=True, markup=False, highlight=False)
+        console.print(describe_genotype(genotype), soft_wrap=True, markup=False)
     console.print(f"Files: {path}", soft_wrap=True, markup=False)
 
 
@@ -73,7 +82,10 @@ def describe_mask(mask: Mask) -> str:
 
 
 def describe_genotype(genotype: Genotype) -> str:
-    """Write the cells in a line each, as operation(source state)."""
+    """Write the cells in a line each, as operation(source state), or the layers of a chain in one line."""
+    if is_chain(genotype.cells):
+        chosen = (name for ((name, _),) in genotype.cells.values())
+        return "Layers: " + "  ".join(f"{number} {name}" for number, name in enumerate(chosen, start=1))
     lines = [
         ("Cell: " if kind == "cell" else f"Cell {kind}: ") + "  ".join(f"{name}({source})" for name, source in genes)
         for kind, genes in genotype.cells.items()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -27,7 +27,8 @@ class Evaluation(LightningModule):
         space: the space at the sizes of the final network.
         image_size: the side of the images in pixels.
         epochs, batch_size, learning_rate, momentum, weight_decay, gradient_clip: settings of the training by SGD.
-        auxiliary, auxiliary_weight: whether there is an auxiliary head, and the weight of its loss.
+        auxiliary, auxiliary_weight: whether there is an auxiliary head (auto: where the space has one for such images),
+            and the weight of its loss.
         drop_path: probability that would be reached after the last epoch; epoch e of E uses drop_path * e / E.
         label_smoothing: smoothing of the labels in the training loss.
         holdout_fraction: share of the training images held out; with any, what is validated is `evaluate/val_acc`.
@@ -37,6 +38,7 @@ class Evaluation(LightningModule):
 
     Attributes:
         stage: prefix of the metrics.
+        auxiliary: whether there is an auxiliary head.
         network: what is trained, once `begin` has made it.
         step: what a training step does, once the optimiser is made.
     """
@@ -54,7 +56,7 @@ class Evaluation(LightningModule):
         momentum: Annotated[float, Field(ge=0, lt=1)],
         weight_decay: NonNegativeFloat,
         gradient_clip: PositiveFloat,
-        auxiliary: bool,
+        auxiliary: bool | Literal["auto"],
         auxiliary_weight: float,
         drop_path: Annotated[float, Field(ge=0, lt=1, description="a probability; 0 switches it off")],
         label_smoothing: Annotated[float, Field(ge=0, lt=1, description="0 switches it off")],
@@ -68,7 +70,7 @@ class Evaluation(LightningModule):
         self.network: DiscreteNetwork
         self._space = space
         self._image_size = image_size
-        self._auxiliary = auxiliary
+        self.auxiliary = space.has_auxiliary_head(image_size) if auxiliary == "auto" else auxiliary
         self._make_loss = partial(TrainingLoss, label_smoothing=label_smoothing, auxiliary_weight=auxiliary_weight)
         self.epochs = epochs
         self.batch_size = batch_size
@@ -89,7 +91,7 @@ class Evaluation(LightningModule):
 
     def begin(self, genotype: Genotype) -> None:
         """Build the network of a genotype; see `BilevelSearch.begin`."""
-        self.network = DiscreteNetwork(self._space, genotype, auxiliary=self._auxiliary)
+        self.network = DiscreteNetwork(self._space, genotype, auxiliary=self.auxiliary)
         self._loss = self._make_loss(self.network)
 
     def cost(self) -> dict[str, float]:

@@ -75,7 +75,7 @@ def _run_in(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str], *, log
     finally:
         finish(loggers, failed=failed)
     if log_to is not None:
-        print_summary(folder.path, folder.metrics, [stage.name for stage in STAGES])
+        print_summary(folder.path, folder.metrics, [stage.name for stage in STAGES], space=plan.space)
     return _optimised(cfg, plan, folder)
 
 

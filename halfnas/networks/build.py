@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from typing import Any
 
 import torch
 
@@ -78,24 +79,16 @@ def build_supernet(
 
 
 def build_network(
-    genotype: Genotype,
-    *,
-    init_channels: int,
-    num_cells: int,
-    num_classes: int,
-    auxiliary: bool = False,
-    in_channels: int = 3,
+    genotype: Genotype, *, num_classes: int, auxiliary: bool = False, in_channels: int = 3, **sizes: Any
 ) -> DiscreteNetwork:
     """Build the network of one genotype in the space that it names.
 
+    Args:
+        sizes: in place of those of conf/space/<name>.yaml, which are those of a search: init_channels and num_cells of
+            a space of cells.
+
     Raises:
-        ValueError: an unknown space, or a genotype that is not of that space.
+        ValueError: an unknown space, a size that it does not have, or a genotype that is not of that space.
     """
-    space = load_space(
-        genotype.space,
-        init_channels=init_channels,
-        num_cells=num_cells,
-        num_classes=num_classes,
-        in_channels=in_channels,
-    )
+    space = load_space(genotype.space, num_classes=num_classes, in_channels=in_channels, **sizes)
     return DiscreteNetwork(space, genotype, auxiliary=auxiliary)

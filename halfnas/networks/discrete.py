@@ -10,10 +10,14 @@ from torch import Tensor, nn
 
 from halfnas.networks.macro import MacroNetwork
 from halfnas.spaces import NONE, CellKind, CellPlan, Gene, Genotype, SearchSpace
+from halfnas.spaces.inverted_residual import Residual
 
 
 class DiscreteCell(nn.Module):
-    """A cell with one operation on each chosen edge. Drop path acts on every operation but the identity and `none`.
+    """A cell with one operation on each chosen edge.
+
+    Drop path acts on every operation but the identity and `none`, and of a `Residual` on its branch. An operation that
+    is alone in its cell, as in a chain of layers, is only dropped where it is a residual: without it nothing is left.
 
     `none` is a module like the others, so that what stands before it gets a gradient, zero, in every genotype.
 
@@ -39,6 +43,7 @@ class DiscreteCell(nn.Module):
         for (name, _), edge in zip(genes, edges, strict=True):
             operation = space.operation(name, plan.edges[edge], search=False)
             kept = isinstance(operation, nn.Identity) or name == NONE
+            kept = kept or (len(genes) == 1 and not isinstance(operation, Residual))
             self.operations.append(operation)
             self.paths.append(None if kept else self.num_paths)
             self.num_paths += not kept
@@ -55,11 +60,12 @@ class DiscreteCell(nn.Module):
         return torch.cat([states[i] for i in self.output], dim=1)
 
     def _output(self, gene: int, states: Sequence[Tensor], drop_path: Tensor | None) -> Tensor:
-        output = self.operations[gene](states[self.sources[gene]])
-        path = self.paths[gene]
+        operation, x, path = self.operations[gene], states[self.sources[gene]], self.paths[gene]
         if drop_path is None or path is None:
-            return output
-        return output * drop_path[path][:, None, None, None].to(output.dtype)
+            return operation(x)
+        branch = operation.branch(x) if isinstance(operation, Residual) else operation(x)
+        dropped = branch * drop_path[path][:, None, None, None].to(branch.dtype)
+        return x + dropped if isinstance(operation, Residual) else dropped
 
 
 class DiscreteNetwork(MacroNetwork):

@@ -17,6 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 
+from halfnas.spaces.operations import draws_random_numbers
+
 #: What is computed again: nothing, what leads into (plain) or out of (fused) every node, or whole cells and, inside
 #: them, nodes.
 RECOMPUTE = ("none", "nodes", "cells")
@@ -34,7 +36,8 @@ def recomputed(function: Callable[..., Any], *inputs: Any, owner: nn.Module) -> 
     """`function(*inputs)`, keeping only `inputs` for the backward pass, which runs it again as a second pass.
 
     Args:
-        function: a function of modules inside `owner`; it draws no random numbers.
+        function: a function of modules inside `owner`. Where one of these draws random numbers, the second pass draws
+            the same ones: the state of the generators is kept on the host, which no CUDA graph can capture.
         inputs: tensors, or tuples of them.
         owner: the module whose batch norms leave their running statistics alone the second time.
     """
@@ -45,7 +48,7 @@ def recomputed(function: Callable[..., Any], *inputs: Any, owner: nn.Module) -> 
         lambda *tensors: function(*tree_unflatten(tensors, structure)),
         *tensors,
         use_reentrant=False,
-        preserve_rng_state=False,
+        preserve_rng_state=draws_random_numbers(owner),
         context_fn=lambda: (contextlib.nullcontext(), second_pass(owner)),
     )
 

@@ -25,6 +25,7 @@ from halfnas.networks.plain import PlainCell
 from halfnas.networks.recompute import recomputed
 from halfnas.spaces import CellKind, CellPlan, Genotype, Mask, SearchSpace, discretize
 from halfnas.spaces.candidates import Candidates, Place
+from halfnas.spaces.operations import draws_random_numbers
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Supernet(MacroNetwork):
     """All architectures that a mask leaves, as one network. See `build_supernet` for its options.
 
     Attributes:
+        partial_channels: K.
         compiled: whether parts of it are compiled the first time that they run in training mode.
     """
 
@@ -63,7 +65,9 @@ class Supernet(MacroNetwork):
 
         super().__init__(space, space.skeleton(search=True), make_cell)
         self.mask = mask
+        self.partial_channels = partial_channels
         self._recompute_cells = recompute == "cells"
+        self._recomputes = recompute != "none"
         self._memory_format = cell.memory_format
         cells = [layer for layer in self.layers if isinstance(layer, SupernetCell)]
         if plain := sum(not isinstance(layer, cell) for layer in cells):
@@ -129,6 +133,13 @@ class Supernet(MacroNetwork):
         for kind, alpha in self.alpha.items():
             self.alpha[kind] = nn.Parameter(alpha[stays[candidates.of_kind(kind)]], requires_grad=alpha.requires_grad)
         self.mask = mask
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why a step cannot be captured into a CUDA graph; None where it can."""
+        if self._recomputes and draws_random_numbers(self):
+            return "random numbers that are drawn again in the backward pass are set back on the host"
+        return None
 
     @property
     def candidates(self) -> Candidates:

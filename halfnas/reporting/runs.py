@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,11 @@ IGNORED = (
     *("name", "optimized_metric", "optimized_budget", "budget_metric", "seed", "paths", "logger", "callbacks"),
     *("dataset.num_workers", "dataset.root"),
 )
+#: A setting that may be `auto` -> the metric that says what was used, and how a setting is made of it.
+RESOLVED: Mapping[str, tuple[str, Callable[[float], Setting]]] = {
+    "searcher.partial_channels": ("search/partial_channels", int),
+    "evaluation.auxiliary": ("evaluate/auxiliary_heads", bool),
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class Run:
             of a sweep without a folder, or REPEATED for one that was done again elsewhere.
         error: why it failed.
         seed: the seed of the run; None where it has no configuration.
-        settings: "pruner", ... -> the choice; "searcher.epochs", ... -> the value; none of those in IGNORED.
+        settings: "pruner", ... -> the choice; "searcher.epochs", ... -> the value, where that is `auto` what was used
+            (RESOLVED); none of those in IGNORED.
         metrics: metrics.json, and `total/seconds` of all stages.
     """
 
@@ -119,6 +125,9 @@ def read_run(folder: Path) -> Run:
         settings = _settings(config, read_yaml(folder / ".hydra" / "hydra.yaml"))
         if not settings:
             raise ValueError(f"{folder / '.hydra'}: no configuration")
+        for key, (metric, of_number) in RESOLVED.items():
+            if settings.get(key) == "auto" and metric in metrics:
+                settings[key] = of_number(metrics[metric])
     except ValueError as problem:  # nobody knows what was done
         state, error = (NO_STATUS if state == "done" else state), error or str(problem)
     seconds = [value for key, value in metrics.items() if key.endswith("/seconds")]

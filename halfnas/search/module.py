@@ -1,5 +1,6 @@
 """Bi-level search of a masked supernet as a LightningModule: it drives `BilevelStep`, and logs once an epoch."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Unpack
 
@@ -10,8 +11,10 @@ from halfnas.search.regularizers import Regularizer
 from halfnas.search.relaxations import Relaxation, Softmax
 from halfnas.search.step import BilevelStep
 from halfnas.search.supernet_search import SupernetSearch, WeightTraining
-from halfnas.spaces import Genotype, SearchSpace, Strengths
+from halfnas.spaces import Genotype, Mask, SearchSpace, Strengths
 from halfnas.training import adam, set_learning_rate
+
+log = logging.getLogger(__name__)
 
 
 class BilevelSearch(SupernetSearch):
@@ -63,6 +66,15 @@ class BilevelSearch(SupernetSearch):
             f"`searcher.warmup_epochs={self.frozen_epochs}` is not less than `searcher.epochs={self.epochs}`: the "
             "architecture is never trained, and the cell found is that of its random start"
         ]
+
+    def begin(self, mask: Mask) -> None:
+        super().begin(mask)
+        alone = all(len(edge) == 1 for edges in mask.kept.values() for edge in edges)
+        if alone and not self.supernet.beta and mask.leaves_a_choice(self._space):
+            log.warning(
+                "the mask leaves one candidate on every edge, and edges have no weights of their own "
+                "(searcher.edge_normalization=true gives them): the cell found has the first edges of every node"
+            )
 
     @property
     def genotype(self) -> Genotype:

@@ -61,8 +61,8 @@ class RandomWS(SupernetSearch):
         return self._best[0]
 
     def metrics(self) -> dict[str, float]:
-        """The accuracy on the whole second half of the architecture that was taken."""
-        return {} if self._best is None else {"search/best_val_acc": self._best[1]}
+        """K, and the accuracy on the whole second half of the architecture that was taken."""
+        return super().metrics() | ({} if self._best is None else {"search/best_val_acc": self._best[1]})
 
     def make_step(self, weights: torch.optim.SGD) -> WeightStep:
         return WeightStep(

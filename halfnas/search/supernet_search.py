@@ -4,7 +4,7 @@ import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NotRequired, TypedDict, Unpack, cast
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, Unpack, cast
 
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -26,7 +26,7 @@ class WeightTraining(TypedDict):
     """How the weights of a supernet are trained.
 
     Attributes:
-        partial_channels, edge_normalization: see `build_supernet`.
+        partial_channels, edge_normalization: see `build_supernet`; auto is what is published for the space.
         epochs: length of the search.
         batch_size: images of each half a step.
         learning_rate, learning_rate_min: the learning rate goes from one to the other on a cosine, by epochs.
@@ -36,7 +36,7 @@ class WeightTraining(TypedDict):
         cuda_graphs: whether steps are captured, see `halfnas.training.Replay`.
     """
 
-    partial_channels: int
+    partial_channels: int | Literal["auto"]
     edge_normalization: bool | None
     epochs: Annotated[int, Field(ge=1, description="epochs of the search")]
     batch_size: Annotated[int, Field(ge=2, description="batch norm cannot train on one image")]
@@ -81,7 +81,7 @@ class SupernetSearch(SearchMethod):
         self.supernet: Supernet
         self._space = space
         self._options = {
-            "partial_channels": training["partial_channels"],
+            "partial_channels": space.resolve_partial_channels(training["partial_channels"]),
             "edge_normalization": training["edge_normalization"],
             **supernet,
         }
@@ -107,6 +107,10 @@ class SupernetSearch(SearchMethod):
         here a seed means the same initial weights everywhere.
         """
         self.supernet = build_supernet(self._space, mask, **self._options)
+
+    def metrics(self) -> dict[str, float]:
+        """K, which the settings may leave open."""
+        return {"search/partial_channels": float(self.supernet.partial_channels)}
 
     @abstractmethod
     def make_step(self, weights: torch.optim.SGD) -> WeightStep:
@@ -138,7 +142,9 @@ class SupernetSearch(SearchMethod):
             self.step,
             cuda_graphs=self.cuda_graphs,
             name="step of the search",
-            obstacle=None if self.relaxation.captures else "its relaxation looks at values on the host",
+            obstacle=self.supernet.obstacle
+            if self.relaxation.captures
+            else "its relaxation looks at values on the host",
         )
         return weights
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfnas.spaces.mask import Kept, Mask
-from halfnas.spaces.space import NONE, SearchSpace
+from halfnas.spaces.space import NONE, SearchSpace, is_chain
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -87,9 +87,13 @@ class Candidates:
         """The part of [J] that belongs to a kind of cell."""
         return self._slices[kind]
 
-    def operations(self, kind: str) -> tuple[str, ...]:
-        """All names of a kind of cell, each once, in the order of their first appearance."""
-        return tuple(dict.fromkeys(name for edge in self.names[kind] for name in edge))
+    def tables(self) -> list[tuple[str, ...]]:
+        """The kinds of cell that are shown in one table: one each, or all layers of a chain together."""
+        return [tuple(self.names)] if is_chain(self.names) else [(kind,) for kind in self.names]
+
+    def operations(self, *kinds: str) -> tuple[str, ...]:
+        """All names of some kinds of cell, each once, in the order of their first appearance."""
+        return tuple(dict.fromkeys(name for kind in kinds for edge in self.names[kind] for name in edge))
 
     def flags(self, kept: Kept) -> Flags:
         """The indicator I of a mask: whether it keeps a candidate, [J]."""
@@ -112,10 +116,14 @@ class Candidates:
         flags = self.flags(kept)
         return (np.bincount(self.edges, weights=flags) / np.bincount(self.edges))[self.edges]
 
-    def grid(self, kind: str, values_J: Floats) -> Floats:
-        """The values of one kind of cell, [its edges, its operations]; NaN where an edge has no such candidate."""
-        operations = self.operations(kind)
-        grid = np.full((len(self.names[kind]), len(operations)), np.nan)
-        for place, value in zip(self.places[self.of_kind(kind)], values_J[self.of_kind(kind)], strict=True):
-            grid[place.edge, operations.index(place.operation)] = value
+    def grid(self, kinds: Sequence[str], values_J: Floats) -> Floats:
+        """The values of some kinds of cell, [edges, operations]; NaN where an edge has no such candidate."""
+        operations = self.operations(*kinds)
+        rows = {
+            (kind, e): row for row, (kind, e) in enumerate((k, e) for k in kinds for e in range(len(self.names[k])))
+        }
+        grid = np.full((len(rows), len(operations)), np.nan)
+        for place, value in zip(self.places, values_J, strict=True):
+            if place.kind in kinds:
+                grid[rows[place.kind, place.edge], operations.index(place.operation)] = value
         return grid

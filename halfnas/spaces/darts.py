@@ -3,19 +3,23 @@
 Source: Liu et al., "DARTS: Differentiable Architecture Search", ICLR 2019, and quark0/darts, cnn/.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
-from halfnas.spaces.operations import DARTS_OPERATIONS, FactorizedReduce, ReLUConvBN
+from halfnas.spaces.operations import DARTS_OPERATIONS, OPERATIONS, FactorizedReduce, ReLUConvBN
 from halfnas.spaces.space import CellKind, CellPlan, Edge, EdgePlan, SearchSpace, Skeleton, check_channels_divide
+from halfnas.spaces.subspace import EdgeCandidates, candidates_of_edges
 
 NUM_INPUTS = 2
 NUM_NODES = 4
 EDGES_PER_NODE = 2
 STEM_MULTIPLIER = 3
 AUXILIARY_CHANNELS = (128, 768)
+AUXILIARY_FEATURES = 8  # the least side of the maps that the auxiliary head reads
 
+KINDS = ("normal", "reduce")
 STATES = range(NUM_INPUTS + NUM_NODES)
 CELL = CellKind(
     num_inputs=NUM_INPUTS,
@@ -74,7 +78,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class DartsSpace(SearchSpace):
-    """8 candidates on each of 14 edges, in a normal and a reduction cell.
+    """8 candidates on each of 14 edges, in a normal and a reduction cell, or other ones.
 
     The cells at `num_cells // 3` and `2 * num_cells // 3` are reductions: they halve the resolution (edges from the
     cell's inputs have stride 2) and double the channels.
@@ -85,12 +89,22 @@ class DartsSpace(SearchSpace):
         num_classes: logits of the head.
         in_channels: channels of the images.
         stem: "cifar", a 3x3 convolution to 3C channels at full resolution.
+        name: of the yaml, which masks and genotypes name.
+        candidates: those of all edges, or of `normal` and `reduce`; of all edges of a kind, or a list an edge. None for
+            the 8 of DARTS.
     """
 
-    name = "darts"
+    published_partial_channels = 4  # yuhuixu1993/PC-DARTS, model_search.py
 
     def __init__(
-        self, init_channels: int, num_cells: int, num_classes: int = 10, in_channels: int = 3, stem: str = "cifar"
+        self,
+        init_channels: int,
+        num_cells: int,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        stem: str = "cifar",
+        name: str = "darts",
+        candidates: EdgeCandidates | None = None,
     ) -> None:
         super().__init__(num_classes=num_classes, in_channels=in_channels)
         if num_cells < 3:
@@ -102,10 +116,15 @@ class DartsSpace(SearchSpace):
         self.init_channels = init_channels
         self.num_cells = num_cells
         self.stem = stem
+        self.name = name
+        self._kinds = dict.fromkeys(KINDS, CELL)
+        if candidates is not None:
+            found = candidates_of_edges(candidates, KINDS, len(CELL.edges), OPERATIONS)
+            self._kinds = {kind: _cell(of_edges) for kind, of_edges in found.items()}
 
     @property
     def kinds(self) -> Mapping[str, CellKind]:
-        return {"normal": CELL, "reduce": CELL}
+        return self._kinds
 
     @property
     def reductions(self) -> tuple[int, int]:
@@ -113,7 +132,7 @@ class DartsSpace(SearchSpace):
         return self.num_cells // 3, 2 * self.num_cells // 3
 
     def operation(self, name: str, edge: EdgePlan, *, search: bool) -> nn.Module:
-        return DARTS_OPERATIONS[name](edge, search)
+        return OPERATIONS[name](edge, search)
 
     def skeleton(
         self, *, search: bool, auxiliary: bool = False, outputs: Mapping[str, tuple[int, ...]] | None = None
@@ -146,6 +165,9 @@ class DartsSpace(SearchSpace):
             auxiliary_head=auxiliary_head,
         )
 
+    def has_auxiliary_head(self, image_size: int) -> bool:
+        return self._features(image_size) >= AUXILIARY_FEATURES
+
     def check_images(self, image_size: int, *, auxiliary: bool = False) -> None:
         smallest = 2 ** len(self.reductions)
         if image_size < smallest:
@@ -153,8 +175,8 @@ class DartsSpace(SearchSpace):
                 f"images of {image_size}x{image_size} are too small: {len(self.reductions)} reductions need at least "
                 f"{smallest}x{smallest}; use a dataset with larger images"
             )
-        features = -(-image_size // smallest)
-        if auxiliary and features < 8:
+        if auxiliary and not self.has_auxiliary_head(image_size):
+            features = self._features(image_size)
             raise ValueError(
                 f"the auxiliary head needs 8x8 features (images of 29x29 or more), images of {image_size}x{image_size} "
                 f"give {features}x{features}; switch it off (evaluation.auxiliary=false)"
@@ -162,6 +184,16 @@ class DartsSpace(SearchSpace):
 
     def check_partial_channels(self, partial_channels: int) -> None:
         check_channels_divide(self.init_channels, partial_channels)
+
+    def _features(self, image_size: int) -> int:
+        """The side of the maps that the head and the auxiliary head read."""
+        return -(-image_size // 2 ** len(self.reductions))
+
+
+def _cell(candidates: Sequence[tuple[str, ...]]) -> CellKind:
+    """The cell of DARTS with other candidates on its edges."""
+    edges = (replace(edge, candidates=names) for edge, names in zip(CELL.edges, candidates, strict=True))
+    return replace(CELL, edges=tuple(edges))
 
 
 STEMS = {"cifar": CifarStem}

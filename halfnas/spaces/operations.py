@@ -84,6 +84,31 @@ class DilConv(nn.Sequential):
         super().__init__(*_separable_block(channels, kernel_size, stride, 2, affine))
 
 
+class Noise(nn.Module):
+    """`noise`: standard normal noise of the size that the other candidates give, whatever the input.
+
+    It is drawn anew in every forward pass, in evaluation too, from torch's default generator of the device. Source:
+    automl/RobustDARTS, src/operations.py, NoiseOp.
+    """
+
+    #: Whoever runs it a second time, to recompute it, has to set the generator back: see `draws_random_numbers`.
+    draws = True
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, :, :: self.stride, :: self.stride]
+        # Not randn_like: of many networks that vmap runs at once each sees the same noise.
+        return torch.randn(x.shape, dtype=x.dtype, device=x.device)
+
+
+def draws_random_numbers(module: nn.Module) -> bool:
+    """Whether a module draws random numbers when it runs: it, or one inside, has an attribute `draws` that is true."""
+    return any(getattr(part, "draws", False) is True for part in module.modules())
+
+
 class PoolBN(nn.Sequential):
     """A pool in a supernet: a batch norm follows, so that its scale is that of the convolutions."""
 
@@ -110,3 +135,5 @@ DARTS_OPERATIONS: dict[str, Callable[[EdgePlan, bool], nn.Module]] = {
     "dil_conv_3x3": lambda edge, search: DilConv(edge.channels, 3, edge.stride, affine=not search),
     "dil_conv_5x5": lambda edge, search: DilConv(edge.channels, 5, edge.stride, affine=not search),
 }
+#: All that an edge of a cell like that of DARTS may carry.
+OPERATIONS = {**DARTS_OPERATIONS, "noise": lambda edge, search: Noise(edge.stride)}

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from torch import nn
@@ -75,6 +75,15 @@ class CellKind:
         return tuple(name for name in edge.candidates if name != NONE)
 
 
+def is_chain(kinds: Mapping[str, Sequence[object]]) -> bool:
+    """Whether kinds of cell are layers one after the other: several, of one edge each.
+
+    Args:
+        kinds: kind -> its edges, what stands on them, or the genes of a genotype.
+    """
+    return len(kinds) > 1 and all(len(edges) == 1 for edges in kinds.values())
+
+
 @dataclass(frozen=True)
 class EdgePlan:
     """The sizes of an operation on one edge: [B, in_channels, H, W] -> [B, out_channels, H / stride, W / stride].
@@ -85,6 +94,11 @@ class EdgePlan:
     in_channels: int
     out_channels: int
     stride: int = 1
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether what the edge gives has the shape of what it reads."""
+        return self.in_channels == self.out_channels and self.stride == 1
 
     @property
     def channels(self) -> int:
@@ -139,9 +153,12 @@ class SearchSpace(ABC):
 
     Attributes:
         name: what mask and genotype files say under `space`, and the name of its yaml.
+        published_partial_channels: K of PC-DARTS in this space, which `partial_channels=auto` stands for; 1 where there
+            are no partial channels.
     """
 
     name: str
+    published_partial_channels: int = 1
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
         self.num_classes = num_classes
@@ -174,8 +191,22 @@ class SearchSpace(ABC):
             outputs: the states concatenated by each kind of cell, where a genotype differs from `kinds`.
         """
 
-    def check_images(self, image_size: int, *, auxiliary: bool = False) -> None:  # noqa: B027 - any size may do
-        """Raise ValueError where square images of this size are too small for the network."""
+    def has_auxiliary_head(self, image_size: int) -> bool:
+        """Whether square images of this size can have an auxiliary head, which `auxiliary=auto` then stands for."""
+        return False
+
+    def refuse_auxiliary_head(self, auxiliary: bool) -> None:
+        """Raise ValueError where one is asked for, in a space that has none."""
+        if auxiliary:
+            raise ValueError(f"the {self.name} space has no auxiliary head; switch it off (evaluation.auxiliary=false)")
+
+    def check_images(self, image_size: int, *, auxiliary: bool = False) -> None:
+        """Raise ValueError where square images of this size are too small for the network, or its auxiliary head."""
+        self.refuse_auxiliary_head(auxiliary and not self.has_auxiliary_head(image_size))
+
+    def resolve_partial_channels(self, partial_channels: int | Literal["auto"]) -> int:
+        """K, where `auto` is that of the space; see `check_partial_channels`."""
+        return self.published_partial_channels if partial_channels == "auto" else partial_channels
 
     def check_partial_channels(self, partial_channels: int) -> None:
         """Raise ValueError where 1/`partial_channels` of the channels cannot be sent through the candidates."""
@@ -187,6 +218,10 @@ class SearchSpace(ABC):
     def candidates(self, kind: str) -> tuple[tuple[str, ...], ...]:
         """Names of the candidate operations, one tuple an edge."""
         return tuple(edge.candidates for edge in self.kinds[kind].edges)
+
+    def architecture_string(self, genotype: "Genotype") -> str | None:
+        """A genotype of this space as its authors write it; None where they have no way of their own."""
+        return None
 
     def check_genotype(self, genotype: "Genotype") -> None:
         """Raise ValueError where `genotype` is not an architecture of this space."""

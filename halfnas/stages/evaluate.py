@@ -37,7 +37,7 @@ class Evaluate(Stage):
         space = parts.space("evaluation", settings["evaluation"])
         image_size = parts.dataset.image_size
         with parts.checking("evaluation"):
-            space.check_images(image_size, auxiliary=settings["evaluation"]["auxiliary"])
+            space.check_images(image_size, auxiliary=settings["evaluation"]["auxiliary"] is True)
         genotype = None
         if settings["genotype"] is not None:
             with parts.checking("genotype"):
@@ -54,7 +54,7 @@ class Evaluate(Stage):
         self.module.begin(needed)
 
     def metrics(self) -> dict[str, float]:
-        return self.module.cost()
+        return self.module.cost() | {"evaluate/auxiliary_heads": float(self.module.auxiliary)}
 
     def publish(self, folder: RunFolder, loggers: Sequence[Logger], lineage: Lineage) -> None:
         lineage.weights(folder.path / "checkpoints" / f"{self.name}.ckpt", folder.metrics)

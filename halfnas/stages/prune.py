@@ -40,7 +40,9 @@ class Prune(Stage):
             space.check_images(parts.dataset.image_size)
         scoring_space = parts.space("pruner.network", pruner.network)
         with parts.checking("pruner"):
-            _check_scoring(scoring_space, parts.dataset, pruner)
+            _check_classes(scoring_space, parts.dataset)
+        with parts.checking("pruner.image_size"):
+            _check_scaled_images(scoring_space, parts.dataset, pruner.image_size)
         seed = parts.settings["seed"]
         with parts.checking("ratio", then_stop=True):
             module = PruningModule(
@@ -83,10 +85,22 @@ class Prune(Stage):
         publish_mask(self.module.mask, self.space, folder.figures, loggers)
 
 
-def _check_scoring(space: SearchSpace, dataset: ImageDataset, pruner: Pruner) -> None:
+def _check_classes(space: SearchSpace, dataset: ImageDataset) -> None:
     if space.num_classes < dataset.num_classes:
         raise ValueError(
             f"`pruner.network.num_classes` must be at least the {dataset.num_classes} classes of the dataset, "
             f"got {space.num_classes}"
         )
-    space.check_images(min(dataset.image_size, pruner.image_size or dataset.image_size))
+
+
+def _check_scaled_images(space: SearchSpace, dataset: ImageDataset, image_size: int | None) -> None:
+    """Raise ValueError where images that are large enough are not once they are scaled down for a score."""
+    if image_size is None or image_size >= dataset.image_size:
+        return
+    try:
+        space.check_images(image_size)
+    except ValueError as error:
+        size = dataset.image_size
+        raise ValueError(
+            f"`pruner.image_size` scales images of {size}x{size} down too far, raise it (null leaves them): {error}"
+        ) from None

@@ -53,9 +53,9 @@ class Search(Stage):
                 check_compile(supernet["compile"], supernet["engine"])
         with parts.checking("dataset"):
             space.check_images(parts.dataset.image_size)
-        if (partial_channels := parts.settings["searcher"].get("partial_channels")) is not None:
+        if (wanted := parts.settings["searcher"].get("partial_channels")) is not None:
             with parts.checking("searcher.partial_channels"):
-                space.check_partial_channels(partial_channels)
+                space.check_partial_channels(space.resolve_partial_channels(wanted))
         path = parts.settings["mask"]
         mask = None
         if path is not None:

@@ -31,10 +31,13 @@ def check_cuda_graphs(cuda_graphs: str | bool) -> None:
 class Replay:
     """Calls a function of tensors; on CUDA it is captured once for each signature of its inputs, and then replayed.
 
-    The function must not look at values on the host, draw random numbers, or change anything but tensors that exist
-    before it is called (and gradients, that it clears first). What it returns is overwritten by the next call. The
-    graphs share one pool of memory, as only one of them runs at a time; batches of another size (the last one of an
-    epoch) get a graph of their own and no memory of their own.
+    The function must not look at values on the host, draw random numbers but from the default generator of the device,
+    or change anything but tensors that exist before it is called (and gradients, that it clears first). What it returns
+    is overwritten by the next call. The graphs share one pool of memory, as only one of them runs at a time; batches of
+    another size (the last one of an epoch) get a graph of their own and no memory of their own.
+
+    A graph is good until the training that it was captured in ends: Lightning then gives back the workspaces of cuBLAS,
+    to which it points.
 
     Nothing is tried that is known to fail, because a failed capture leaves CUDA's random numbers unusable for the rest
     of the process: not on several processes, whose gradients are summed by hooks, not with detect_anomaly, and not

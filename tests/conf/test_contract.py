@@ -19,7 +19,7 @@ NAMES = {
     "optimized_metric": ("evaluate/val_acc", "search/val_acc"),
     "searcher.epochs": (2, 20),
     "searcher.batch_size": (32, 64),
-    "searcher.partial_channels": (1, 4),
+    "searcher.partial_channels": (1, "auto"),
     "searcher.warmup_epochs": (1, 6),
     "space.init_channels": (12, 8),
     "space.num_cells": (5, 3),
@@ -110,7 +110,7 @@ def test_digits_is_small(settings):
 
     assert (cfg.space.init_channels, cfg.space.num_cells, cfg.searcher.epochs) == (8, 3, 20)
     assert (cfg.evaluation.init_channels, cfg.evaluation.num_cells, cfg.evaluation.epochs) == (12, 3, 30)
-    assert cfg.evaluation.auxiliary is False
+    assert cfg.evaluation.auxiliary == "auto"
 
 
 @pytest.mark.parametrize(

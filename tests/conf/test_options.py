@@ -12,6 +12,7 @@ from halfnas.config.plan import GROUPS, check_group, make_plan
 from halfnas.config.schema import register
 from halfnas.errors import ConfigError
 from halfnas.pruning import ImportancePruner, rankers
+from halfnas.spaces import load_space
 from halfnas.spaces.load import CONF
 
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "local")
@@ -33,7 +34,7 @@ def test_option_composes(settings, group, name):
     ("group", "expected"),
     [
         ("dataset", {"digits", "cifar10", "cifar100", "fake"}),
-        ("space", {"darts", "nasbench201"}),
+        ("space", {"darts", "s1", "s2", "s3", "s4", "nasbench201", "nasbench_macro", "mobilenet", "mobilenet_224"}),
         (
             "pruner",
             {
@@ -155,14 +156,62 @@ def test_pruners_can_be_listed(settings, last):
 
 @pytest.mark.parametrize("name", names("space"))
 def test_every_space_can_be_searched(settings, name):
-    plan = make_plan(settings(f"space={name}"))
+    plan = make_plan(
+        settings(f"space={name}", "dataset=fake", "recipe=digits", "dataset.image_size=64", "pruner.image_size=32")
+    )
 
-    assert plan.space.name == name
+    assert plan.space.name == name == load_space(name).name
 
 
-def test_a_space_says_before_training_that_it_has_no_auxiliary_head(settings):
-    with pytest.raises(ConfigError, match="`evaluation`: the nasbench201 space has no auxiliary head; switch it off"):
-        make_plan(settings("space=nasbench201", "evaluation.auxiliary=true"))
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            "space=mobilenet_224 dataset=fake dataset.image_size=64",
+            r"`pruner.image_size` scales images of 64x64 down too far, raise it \(null leaves them\): images of 16x16 "
+            "are too small: the strides of space mobilenet_224 divide the resolution by 32, so it needs 32x32 or more",
+        ),
+        ("space=mobilenet_224 dataset=fake dataset.image_size=16", "`dataset`: images of 16x16 are too small"),
+        (
+            "space=nasbench_macro dataset=fake dataset.image_size=7 pruner=random",
+            "`dataset`: images of 7x7 are too small",
+        ),
+        (
+            "space=mobilenet dataset=fake dataset.image_size=7 stage=evaluate genotype=darts_v2",
+            "images of 7x7 are too small",
+        ),
+        (
+            "space=mobilenet evaluation.auxiliary=true",
+            "`evaluation`: the mobilenet space has no auxiliary head; switch it",
+        ),
+        (
+            "space=nasbench_macro searcher.partial_channels=4",
+            "`searcher.partial_channels`: the nasbench_macro space has no",
+        ),
+        ("space=s1 genotype=darts_v2", "`genotype`: the genotype belongs to space 'darts', not to 's1'"),
+        (
+            "space=s2 space.candidates=[skip]",
+            "`space`: `candidates` of edge 0 of cell 'normal': unknown operation 'skip'",
+        ),
+        ("space=s2 space.candidates=3", "`space.candidates` must be a list or a mapping, got 3"),
+        ("space=mobilenet space.depths=[1,1]", "`space`: `widths`, `depths` and `strides` must be lists of one length"),
+        ("space=mobilenet space.strides=2", "`space.strides` must be a list, got 2"),
+        ("space=nasbench_macro space.width_multiplier=0", "`width_multiplier` must be positive, got 0"),
+    ],
+)
+def test_what_spaces_refuse(settings, overrides, message):
+    typed = overrides.split()
+    with pytest.raises(ConfigError, match=message):
+        make_plan(settings(*typed), typed)
+
+
+@pytest.mark.parametrize("name", ["nasbench_macro", "mobilenet"])
+@pytest.mark.parametrize("size", ["space.init_channels", "pruner.network.num_cells", "evaluation.init_channels"])
+def test_sizes_that_a_space_does_not_have_are_refused_only_where_typed(settings, name, size):
+    typed = ["dataset=cifar10", f"space={name}", f"++{size}=6"]
+    make_plan(settings(*typed[:2]), typed[:2])
+    with pytest.raises(ConfigError, match=f"`{size}`: .* has no such argument"):
+        make_plan(settings(*typed), typed)
 
 
 @pytest.mark.parametrize("name", names("searcher"))
@@ -218,8 +267,8 @@ def test_the_arms_of_the_paper_differ_in_nothing_but_the_method(settings):
     assert set(arms) == {"darts", "pcdarts", "random_half", "nngp_half"}
     found = {arm: (cfg.searcher.partial_channels, cfg.pruner.name, cfg.ratio) for arm, cfg in arms.items()}
     assert found == {
-        "darts": (1, "none", 1.0), "pcdarts": (4, "none", 1.0),
-        "random_half": (4, "random", 0.5), "nngp_half": (4, "nngp", 0.5),
+        "darts": (1, "none", 1.0), "pcdarts": ("auto", "none", 1.0),
+        "random_half": ("auto", "random", 0.5), "nngp_half": ("auto", "nngp", 0.5),
     }  # fmt: skip
     for shared in ("dataset", "space", "supernet", "evaluation", "trainer"):
         assert len({str(cfg[shared]) for cfg in arms.values()}) == 1

@@ -4,6 +4,9 @@ import math
 
 import pytest
 
+from halfnas.config.plan import make_plan
+from halfnas.spaces import Mask
+
 DARTS = {  # quark0/darts, cnn/train_search.py, defaults
     "partial_channels": 1,
     "epochs": 50,
@@ -21,7 +24,7 @@ DARTS = {  # quark0/darts, cnn/train_search.py, defaults
     "regularizer": None,
 }
 PCDARTS = DARTS | {  # yuhuixu1993/PC-DARTS, train_search.py and model_search.py
-    "partial_channels": 4,
+    "partial_channels": "auto",  # 4 in these spaces, see test_auto_is_what_is_published
     "warmup_epochs": 15,
     "batch_size": 256,
     "learning_rate": 0.1,
@@ -59,7 +62,7 @@ EVALUATION = {  # quark0/darts, cnn/train.py, with --auxiliary --cutout
     "momentum": 0.9,
     "weight_decay": 3e-4,
     "gradient_clip": 5.0,
-    "auxiliary": True,
+    "auxiliary": "auto",  # true for these images, see test_auto_is_what_is_published
     "auxiliary_weight": 0.4,
     "drop_path": 0.2,
     "label_smoothing": 0.0,
@@ -146,3 +149,26 @@ def test_experiments_differ_in_the_published_way_only(settings, experiment, prun
     assert {name: cfg.searcher[name] for name in searcher} == searcher
     assert {name: cfg.evaluation[name] for name in EVALUATION} == EVALUATION | {"drop_path": drop_path}
     assert (cfg.space.init_channels, cfg.space.num_cells) == (16, 8)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "auxiliary", "partial_channels"),
+    [
+        (["dataset=cifar10"], True, 4),
+        (["dataset=digits"], False, 4),  # features are 2x2
+        (["dataset=cifar10", "searcher=pcdarts"], True, 4),
+        (["dataset=cifar10", "searcher=darts"], True, 1),
+        (["dataset=cifar10", "space=s1"], True, 4),
+        (["dataset=digits", "space=nasbench201"], False, 4),
+        (["dataset=cifar10", "space=nasbench_macro"], False, 1),
+        (["dataset=cifar10", "space=mobilenet"], False, 1),
+    ],
+)
+def test_auto_is_what_is_published(settings, overrides, auxiliary, partial_channels):
+    """In the DARTS space K = 4 (PC-DARTS, model_search.py) and the auxiliary head; others have what they can."""
+    *_, search, evaluate = make_plan(settings("pruner=random", *overrides)).stages
+
+    assert evaluate.module.auxiliary is auxiliary
+    search.begin(Mask.random(search.space, 0.5, seed=0))
+    assert search.metrics() == {"search/partial_channels": partial_channels}
+    assert bool(search.module.supernet.beta) == (partial_channels > 1)

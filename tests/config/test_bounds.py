@@ -10,7 +10,7 @@ BOUNDS = [
     ("pruner.repeats", 1, 0, "must be at least 1"),
     ("pruner.max_repeats", 1, 0, "must be at least 1"),
     ("pruner.rounds", 1, 0, "must be at least 1: 1 removes everything at once"),
-    ("pruner.image_size", 1, 0, "must be at least 1"),
+    ("pruner.image_size", 4, 0, "must be at least 1"),
     ("pruner.stability", 1, 1.01, "must be at most 1: an agreement"),
     ("pruner.stability", 0.01, 0, "must be positive: an agreement"),
     ("pruner.num_batches", 1, 0, "must be at least 1"),

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from halfnas.drawing.summary import describe_genotype, describe_mask, print_summary, stage_table
-from halfnas.spaces import Genotype, Mask, find_genotype, load_space
+from halfnas.spaces import Genotype, Mask, find_genotype, load_space, nasbench201, nasbench_macro
 
 DARTS = load_space("darts")
 STAGES = ("prune", "search", "evaluate")
@@ -153,3 +153,18 @@ def test_a_table_of_a_long_run_fits_a_terminal(tmp_path):
     lines = printed(tmp_path, METRICS, width=100).splitlines()
     for row in cells(METRICS):
         assert any(all(cell in line for cell in row) for line in lines), row
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "nasbench_macro", "darts"])
+def test_the_way_in_which_the_authors_write_an_architecture(tmp_path, name):
+    written = {
+        "nasbench201": "|none~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|",
+        "nasbench_macro": "01210212",
+    }
+    read = {"nasbench201": nasbench201, "nasbench_macro": nasbench_macro}
+    genotype = find_genotype("darts_v2") if name == "darts" else read[name].from_architecture_string(written[name])
+    genotype.save(tmp_path / "genotype.json")
+    console = Console(file=io.StringIO(), width=80)
+    print_summary(tmp_path, METRICS, STAGES, console, load_space(name))
+    lines = [line for line in console.file.getvalue().splitlines() if line.startswith("Architecture: ")]
+    assert lines == ([] if name == "darts" else [f"Architecture: {written[name]}"])

@@ -113,6 +113,27 @@ def test_without_hydras_choices_the_names_do(tmp_path, content):
     assert (run.settings["pruner"], run.settings["dataset"]) == ("nngp", None)
 
 
+@pytest.mark.parametrize(
+    ("setting", "metric", "value", "expected"),
+    [
+        ("searcher.partial_channels", "search/partial_channels", 4.0, 4),
+        ("evaluation.auxiliary", "evaluate/auxiliary_heads", 0.0, False),
+    ],
+)
+def test_auto_is_what_was_used(tmp_path, setting, metric, value, expected):
+    key = setting.replace(".", "__")
+    found = [
+        read_run(write(tmp_path / name, metrics=metrics, **{key: chosen})).settings[setting]
+        for name, chosen, metrics in [
+            ("a", "auto", {metric: value}),
+            ("b", "auto", {}),
+            ("c", expected, {metric: value}),
+        ]
+    ]
+    assert found == [expected, "auto", expected]
+    assert type(found[0]) is type(expected)
+
+
 @pytest.mark.parametrize(("state", "error"), [("failed", "CUDA out of memory"), ("running", None)])
 def test_runs_that_do_not_count(tmp_path, state, error):
     run = read_run(write(tmp_path / "a", state, error=error, metrics={"prune/seconds": 1.0}))

@@ -354,3 +354,14 @@ def test_loss_is_that_of_a_weight_step():
     loss = module.loss(images, labels).item()
     assert loss == pytest.approx(F.cross_entropy(supernet(images), labels).item(), rel=1e-6)
     assert fit(module, data, limit_val_batches=0).metrics["search/train_loss"] == [pytest.approx(loss, rel=1e-5)]
+
+
+@pytest.mark.parametrize(("mask", "settings", "warns"), [
+    ("skip_connect", {"partial_channels": 1}, True),
+    ("skip_connect", {"partial_channels": 1, "edge_normalization": True}, False),
+    ("skip_connect", {"partial_channels": 2}, False),
+    (None, {"partial_channels": 1}, False),
+])  # fmt: skip
+def test_a_search_without_a_choice_is_said(mask, settings, warns, caplog):
+    make_module(mask and Mask("darts", {kind: [(mask,)] * 14 for kind in ("normal", "reduce")}), **settings)
+    assert ("the cell found has the first edges of every node" in caplog.text) == warns

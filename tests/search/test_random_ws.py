@@ -71,7 +71,9 @@ def test_the_best_of_the_finalists_is_taken(monkeypatch):
     finalists = sorted(drawn, key=lambda genotype: -first[genotype])[:3]
     whole = {genotype: accuracy(module, genotype, half) for genotype in finalists}
     assert module.genotype == max(finalists, key=whole.__getitem__)
-    assert module.metrics() == {"search/best_val_acc": pytest.approx(max(whole.values()))}
+    assert module.metrics() == {
+        "search/partial_channels": 1, "search/best_val_acc": pytest.approx(max(whole.values())),
+    }  # fmt: skip
     assert len(set(first.values())) > 2
     assert len(metrics["search/val_acc"]) == 2
     assert len(metrics["search/train_loss"]) == 2

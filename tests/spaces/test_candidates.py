@@ -52,8 +52,18 @@ def test_values_by_name_and_on_a_grid():
     assert candidates.named(range(13))["second"] == [{"a": 6, "b": 7, "c": 8}, {"b": 9}, {"b": 10, "a": 11, "none": 12}]
     nan = np.nan
     np.testing.assert_equal(
-        candidates.grid("second", np.arange(13.0)), [[6, 7, 8, nan], [nan, 9, nan, nan], [11, 10, nan, 12]]
+        candidates.grid(("second",), np.arange(13.0)), [[6, 7, 8, nan], [nan, 9, nan, nan], [11, 10, nan, 12]]
     )
+
+
+def test_layers_of_a_chain_share_a_table():
+    assert Candidates.of(UNEVEN).tables() == [("first",), ("second",)]
+    chain = Candidates({"layer_1": [("a", "b")], "layer_2": [("b", "c", "a")]})
+    [kinds] = chain.tables()
+    assert kinds == ("layer_1", "layer_2")
+    assert chain.operations(*kinds) == ("a", "b", "c")
+    nan = np.nan
+    np.testing.assert_equal(chain.grid(kinds, np.arange(5.0)), [[0, 1, nan], [4, 2, 3]])
 
 
 def test_fractions_are_those_of_edges():

@@ -32,7 +32,7 @@ def mask_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
         shown = _most_accurate(pruned, MAX_GROUPS)
         whole = len(of_space) - len(pruned)
         note = left_out(len(pruned) - len(shown), "groups") + left_out(whole, "groups", "they keep everything")
-        drawings += [_heat_map(shown, candidates, space, kind, note) for kind in candidates.names]
+        drawings += [_heat_map(shown, candidates, space, kinds, note) for kinds in candidates.tables()]
         drawings += [found for found in [_agreements(pruned, candidates, space)] if found is not None]
     return drawings, problems
 
@@ -43,8 +43,10 @@ def _most_accurate(masked: Sequence[Masked], count: int) -> list[Masked]:
     return [each for each in masked if each.group in best]
 
 
-def _heat_map(shown: Sequence[Masked], candidates: Candidates, space: str, kind: str, note: str) -> Drawing:
-    edges, operations = edge_names(space, candidates)[kind], candidates.operations(kind)
+def _heat_map(shown: Sequence[Masked], candidates: Candidates, space: str, kinds: Sequence[str], note: str) -> Drawing:
+    """Draw one kind of cell, or all layers of a chain."""
+    names, operations = edge_names(space, candidates), candidates.operations(*kinds)
+    edges = list(kinds) if len(kinds) > 1 else names[kinds[0]]
     columns = min(COLUMNS, len(shown))
     rows = -(-len(shown) // columns)
     size = 0.16 * len(operations) + 0.2, 0.13 * len(edges) + 0.38
@@ -53,7 +55,7 @@ def _heat_map(shown: Sequence[Masked], candidates: Candidates, space: str, kind:
     colours = colormaps["Blues"].with_extremes(bad=kit.MIST)
     for axes, each in zip(panels, shown, strict=False):
         share = np.mean([candidates.flags(mask.kept) for mask in each.masks.values()], axis=0)
-        image = axes.imshow(candidates.grid(kind, share), cmap=colours, vmin=0, vmax=1, aspect="auto")
+        image = axes.imshow(candidates.grid(kinds, share), cmap=colours, vmin=0, vmax=1, aspect="auto")
         axes.set_title(_broken(each.group.name), fontsize=kit.FONT - 2.5, pad=3)
     for axes in list(panels)[len(shown) :]:
         axes.axis("off")
@@ -68,9 +70,11 @@ def _heat_map(shown: Sequence[Masked], candidates: Candidates, space: str, kind:
     bar.ax.tick_params(labelsize=kit.FONT - 3)
     bar.set_label("share of seeds", fontsize=kit.FONT - 2)
     counts = seeds([len(each.masks) for each in shown])
-    caption = f"Share of the seeds that keep each candidate ({counts}): a row an edge, a column an operation.{note}"
-    title = f"Kept candidates, {space}, {kit.cell_title(kind)}"
-    return Drawing(f"masks_{space}_{kind}", SECTION, title, figure, caption)
+    row = "a layer" if len(kinds) > 1 else "an edge"
+    caption = f"Share of the seeds that keep each candidate ({counts}): a row {row}, a column an operation.{note}"
+    shown_as = "layers" if len(kinds) > 1 else kit.cell_title(kinds[0])
+    name = "layers" if len(kinds) > 1 else kinds[0]
+    return Drawing(f"masks_{space}_{name}", SECTION, f"Kept candidates, {space}, {shown_as}", figure, caption)
 
 
 def _agreements(pruned: Sequence[Masked], candidates: Candidates, space: str) -> Drawing | None:

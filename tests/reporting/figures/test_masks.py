@@ -61,7 +61,7 @@ def test_a_space_that_no_file_describes():
     other = Mask("mine", {"cell": (("a",), ("b", "c"))})
     candidates = candidates_of("mine", [mask, other])
     assert candidates.operations("cell") == ("a", "b", "c")
-    grid = candidates.grid("cell", (candidates.flags(mask.kept).astype(float) + candidates.flags(other.kept)) / 2)
+    grid = candidates.grid(("cell",), (candidates.flags(mask.kept).astype(float) + candidates.flags(other.kept)) / 2)
     np.testing.assert_equal(grid, [[1.0, 0.5, np.nan], [np.nan, 1.0, 0.5]])
 
 
