@@ -39,7 +39,7 @@ YAML = {
 }
 SIZES = (
     "pruner.repeats=2", "pruner.batch_size=4", "searcher.epochs=2", "searcher.batch_size=8", "evaluation.epochs=1",
-    "evaluation.batch_size=8", "evaluation.auxiliary=false", "trainer=cpu", "logger=csv",
+    "evaluation.batch_size=8", "trainer=cpu", "logger=csv",
 )  # fmt: skip
 
 

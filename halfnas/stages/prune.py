@@ -41,7 +41,6 @@ class Prune(Stage):
         scoring_space = parts.space("pruner.network", pruner.network)
         with parts.checking("pruner"):
             _check_classes(scoring_space, parts.dataset)
-        with parts.checking("pruner.image_size"):
             _check_scaled_images(scoring_space, parts.dataset, pruner.image_size)
         seed = parts.settings["seed"]
         with parts.checking("ratio", then_stop=True):
@@ -102,5 +101,5 @@ def _check_scaled_images(space: SearchSpace, dataset: ImageDataset, image_size: 
     except ValueError as error:
         size = dataset.image_size
         raise ValueError(
-            f"`pruner.image_size` scales images of {size}x{size} down too far, raise it (null leaves them): {error}"
+            f"images of {size}x{size} are scaled down too far, raise `pruner.image_size` (null leaves them): {error}"
         ) from None

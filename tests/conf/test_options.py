@@ -168,8 +168,8 @@ def test_every_space_can_be_searched(settings, name):
     [
         (
             "space=mobilenet_224 dataset=fake dataset.image_size=64",
-            r"`pruner.image_size` scales images of 64x64 down too far, raise it \(null leaves them\): images of 16x16 "
-            "are too small: the strides of space mobilenet_224 divide the resolution by 32, so it needs 32x32 or more",
+            r"`pruner`: images of 64x64 are scaled down too far, raise `pruner.image_size` \(null leaves them\): "
+            "images of 16x16 are too small: the strides of space mobilenet_224 divide the resolution by 32, so",
         ),
         ("space=mobilenet_224 dataset=fake dataset.image_size=16", "`dataset`: images of 16x16 are too small"),
         (

@@ -71,7 +71,10 @@ def test_ratio_is_not_needed_where_nothing_is_pruned(settings):
         ),
         (
             "pruner.image_size=3",
-            ["`pruner.image_size` scales images of 8x8 down too far, raise it (null leaves them): images of 3x3 are"],
+            [
+                "`pruner`: images of 8x8 are scaled down too far, raise `pruner.image_size`",
+                "images of 3x3 are too small",
+            ],
         ),
         ("pruner.image_size=0", ["`pruner.image_size` must be at least 1", "null leaves images as they are, got 0"]),
         ("pruner.repeats=0", ["`pruner.repeats` must be at least 1", "got 0"]),

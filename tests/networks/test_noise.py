@@ -1,5 +1,7 @@
 """A candidate that draws random numbers: the same ones when it is computed again, and for all networks of one call."""
 
+import itertools
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -11,6 +13,7 @@ from halfnas.pruning import Batch, ImportancePruner
 from halfnas.pruning.rankers import NNGPFrobenius, SynFlow
 from halfnas.spaces import DartsSpace, Mask
 from halfnas.spaces.operations import Noise, SepConv, draws_random_numbers
+from halfnas.training import Replay
 from recorded import give_weights
 
 NAMES = ("noise", "sep_conv_3x3")
@@ -122,3 +125,13 @@ def test_a_final_network_of_noise_alone_trains():
     images, labels = batch(2)
     F.cross_entropy(network(images), labels).backward()
     assert network.head.linear.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.gpu
+def test_noise_in_a_graph_is_drawn_anew_in_every_replay():
+    noise = Noise(stride=1)
+    replay = Replay(lambda x: noise(x).sum(dim=0), cuda_graphs=True)
+    x = torch.zeros(2, 3, device="cuda")[..., None, None]
+    drawn = [replay(x).clone() for _ in range(6)]  # two as they are, the others captured
+    assert replay.captured == 1
+    assert all(not a.equal(b) for a, b in itertools.combinations(drawn, 2))

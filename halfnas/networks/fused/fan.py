@@ -133,10 +133,13 @@ class Fan(nn.Module):
             mixed = weight * recomputed(operation, x, owner=operation)
         else:
             mixed = weight * operation(x)
-        shuffled = F.pad(mixed.unsqueeze(2), (0, 0, 0, 0, 0, self.partial_channels - 1)).flatten(1, 2)
-        channels = shuffled.shape[1]
-        before, after = channels * candidate.target, channels * (self.num_targets - 1 - candidate.target)
-        part = F.pad(shuffled, (0, 0, 0, 0, before, after))
+        part = mixed  # of all channels of one node; padding copies it even by nothing
+        if self.partial_channels > 1:
+            part = F.pad(part.unsqueeze(2), (0, 0, 0, 0, 0, self.partial_channels - 1)).flatten(1, 2)
+        if self.num_targets > 1:
+            channels = part.shape[1]
+            before, after = channels * candidate.target, channels * (self.num_targets - 1 - candidate.target)
+            part = F.pad(part, (0, 0, 0, 0, before, after))
         return part if sums is None else sums + part
 
 
