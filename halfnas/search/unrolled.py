@@ -39,9 +39,9 @@ class UnrolledStep(BilevelStep):
     def _architecture_step(self, images: Tensor, labels: Tensor, train_images: Tensor, train_labels: Tensor) -> None:
         alphas = self.supernet.architecture_parameters()
         with second_pass(self.supernet), _put_back(self._weight_parameters) as put_back:
-            self.backward(self._cross_entropy(train_images, train_labels))
+            self.backward(self._train_loss(train_images, train_labels))
             rate = self._descend()
-            self.backward(self._regularized(self._cross_entropy(images, labels), len(images)))
+            self.backward(self._architecture_loss(images, labels))
             moved = [p for p in self._weight_parameters if p.grad is not None]
             outer, direction = _gradients(alphas), _gradients(moved)
             radius = RADIUS / nn.utils.get_total_norm(direction)
@@ -50,13 +50,13 @@ class UnrolledStep(BilevelStep):
                 for sign in (1, -1):
                     put_back()
                     _add(moved, direction, sign * radius)
-                    self.backward(self._cross_entropy(train_images, train_labels))
+                    self.backward(self._train_loss(train_images, train_labels))
                     inner.append(_gradients(alphas))
         for alpha, first, plus, minus in zip(alphas, outer, *inner, strict=True):
             alpha.grad = first - rate.to(first.dtype) * (plus - minus) / (2 * radius)
         self.architecture.step()
 
-    def _cross_entropy(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _train_loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return nn.functional.cross_entropy(self._logits(images, "architecture"), labels)
 
     @torch.no_grad()

@@ -154,10 +154,10 @@ def test_weights_are_put_back_after_an_error(monkeypatch):
     step = make_step()
     before = {name: value.clone() for name, value in step.supernet.state_dict().items()}
 
-    def fails(loss, num_images):
+    def fails(images, labels):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(step, "_regularized", fails)
+    monkeypatch.setattr(step, "_architecture_loss", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
         step(*batch(20), *batch(21))
     for name, value in step.supernet.state_dict().items():
