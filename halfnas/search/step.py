@@ -172,15 +172,15 @@ class BilevelStep(WeightStep):
             images, labels: of the second half.
             train_images, train_labels: of the first, for methods that look at the step that the weights will take.
         """
-        loss = self._regularized(nn.functional.cross_entropy(self._logits(images, "architecture"), labels), len(images))
-        self.backward(loss)
+        self.backward(self._architecture_loss(images, labels))
         self.architecture.step()
 
-    def _regularized(self, loss: Tensor, num_images: int) -> Tensor:
-        """The loss of the architecture with the term of the regulariser; both are measured."""
-        self.means.add(num_images, architecture_loss=loss)
+    def _architecture_loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """That of images of the second half, with the term of the regulariser; both are measured."""
+        loss = nn.functional.cross_entropy(self._logits(images, "architecture"), labels)
+        self.means.add(len(images), architecture_loss=loss)
         if self.regularizer is None:
             return loss
         term = self.regularizer_weight * self.regularizer(self.supernet)
-        self.means.add(num_images, regularizer=term)
+        self.means.add(len(images), regularizer=term)
         return loss + term

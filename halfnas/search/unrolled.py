@@ -5,10 +5,12 @@ Source: Liu, Simonyan & Yang, DARTS, ICLR 2019, equations 6 to 8; quark0/darts f
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from halfnas.networks import Supernet
 from halfnas.networks.recompute import second_pass
 from halfnas.search.step import BilevelStep
 
@@ -34,7 +36,19 @@ class UnrolledStep(BilevelStep):
     The two passes of the finite difference run without autocast: bfloat16 does not see so small a change of weights.
 
     What `means` has as `architecture_loss` is L_val(w').
+
+    Raises:
+        ValueError: weights in half precision.
     """
+
+    def __init__(self, supernet: Supernet, *args: Any, **settings: Any) -> None:
+        super().__init__(supernet, *args, **settings)
+        dtype = self._weight_parameters[0].dtype
+        if dtype.itemsize < 4:
+            raise ValueError(
+                f"second order (searcher.step) needs weights in float32 or float64, got {dtype}, in which a finite "
+                "difference is lost; use trainer.precision=bf16-mixed"
+            )
 
     def _architecture_step(self, images: Tensor, labels: Tensor, train_images: Tensor, train_labels: Tensor) -> None:
         alphas = self.supernet.architecture_parameters()

@@ -87,9 +87,7 @@ def test_search_is_the_published_one(settings, searcher, published, dataset):
     cfg = settings(f"searcher={searcher}", f"dataset={dataset}")
 
     assert {name: cfg.searcher[name] for name in published} == published
-    assert cfg.searcher.edge_normalization is (
-        False if searcher == "drnas" else None
-    )  # None: with partial channels only
+    assert cfg.searcher.edge_normalization is None  # with partial channels only; DrNAS has none with them either
     assert (cfg.space.init_channels, cfg.space.num_cells) == (16, 8)
 
 

@@ -211,3 +211,11 @@ def test_a_step_reads_nothing_back(monkeypatch):
     for name in ("item", "tolist", "__bool__", "__float__", "__int__", "numpy", "cpu"):
         monkeypatch.setattr(torch.Tensor, name, read)
     step(*batch(1), *batch(11))
+
+
+def test_half_precision_is_refused():
+    supernet = build_supernet(DartsSpace(init_channels=4, num_cells=3), engine="plain").to(torch.bfloat16)
+    weights = sgd(supernet.weight_parameters(), learning_rate=0.1, momentum=0.9, weight_decay=0.0)
+    architecture = adam(supernet.architecture_parameters(), learning_rate=6e-3, betas=(0.5, 0.999), weight_decay=0.0)
+    with pytest.raises(ValueError, match=r"needs weights in float32 or float64, got torch.bfloat16"):
+        UnrolledStep(supernet, weights, architecture, gradient_clip=5.0, relaxation=Softmax())
