@@ -84,11 +84,14 @@ def build_network(
     """Build the network of one genotype in the space that it names.
 
     Args:
-        sizes: in place of those of conf/space/<name>.yaml, which are those of a search: init_channels and num_cells of
-            a space of cells.
+        sizes: those of the space: `init_channels` and `num_cells` where it has them, as those of conf/space/<name>.yaml
+            are for a search; others only where they differ from these.
 
     Raises:
-        ValueError: an unknown space, a size that it does not have, or a genotype that is not of that space.
+        ValueError: an unknown space, a size that it does not have or that is missing, or a genotype that is not of that
+            space.
     """
     space = load_space(genotype.space, num_classes=num_classes, in_channels=in_channels, **sizes)
+    if missing := [size for size in ("init_channels", "num_cells") if hasattr(space, size) and size not in sizes]:
+        raise ValueError(f"a network of space {genotype.space} needs {' and '.join(f'`{size}`' for size in missing)}")
     return DiscreteNetwork(space, genotype, auxiliary=auxiliary)

@@ -12,6 +12,7 @@ from halfnas.search.relaxations import Relaxation, Softmax
 from halfnas.search.step import BilevelStep
 from halfnas.search.supernet_search import SupernetSearch, WeightTraining
 from halfnas.spaces import Genotype, Mask, SearchSpace, Strengths
+from halfnas.spaces.space import is_chain
 from halfnas.training import adam, set_learning_rate
 
 log = logging.getLogger(__name__)
@@ -115,9 +116,14 @@ class BilevelSearch(SupernetSearch):
     def on_train_epoch_end(self) -> None:
         """Log what the steps of the epoch measured, and where the architecture stands."""
         super().on_train_epoch_end()
+        entropies = {
+            kind: torch.stack([torch.special.entr(w.detach()).sum() for w in mixing.operations]).mean()
+            for kind, mixing in self.supernet.mixing().items()
+        }
         genotype = self.genotype
-        for kind, mixing in self.supernet.mixing().items():
-            entropy = torch.stack([torch.special.entr(w.detach()).sum() for w in mixing.operations]).mean()
-            self._log(
-                1, **{f"entropy_{kind}_nats": entropy, f"skip_connects_{kind}": genotype.count("skip_connect", kind)}
-            )
+        skips = {kind: genotype.count("skip_connect", kind) for kind in entropies}
+        if is_chain(genotype.cells):  # one of each for all of its layers
+            self._log(1, entropy_nats=torch.stack(list(entropies.values())).mean(), skip_connects=sum(skips.values()))
+            return
+        for kind, entropy in entropies.items():
+            self._log(1, **{f"entropy_{kind}_nats": entropy, f"skip_connects_{kind}": skips[kind]})

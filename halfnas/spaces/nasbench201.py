@@ -86,7 +86,7 @@ class NASBench201Space(SearchSpace):
     """
 
     name = "nasbench201"
-    published_partial_channels = 4  # that of the DARTS space; nobody has published one here
+    published_partial_channels = 4  # that of the DARTS space
 
     def __init__(self, init_channels: int, num_cells: int, num_classes: int = 10, in_channels: int = 3) -> None:
         super().__init__(num_classes=num_classes, in_channels=in_channels)

@@ -97,3 +97,8 @@ def test_genotype_of_an_unknown_space_or_not_of_its_space():
         build_network(Genotype("elsewhere", {"cell": (("conv", 0),)}), **sizes)
     with pytest.raises(ValueError, match=r"the genotype has cells \['normal'\], darts has"):
         build_network(Genotype("darts", {"normal": (("sep_conv_3x3", 0),)}), **sizes)
+
+
+def test_a_network_of_cells_needs_its_sizes():
+    with pytest.raises(ValueError, match="a network of space darts needs `num_cells`"):
+        build_network(find_genotype("darts_v2"), init_channels=36, num_classes=10)

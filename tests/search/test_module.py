@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from halfnas.data import Digits, SearchData
 from halfnas.search import BetaDecay, BilevelSearch
-from halfnas.spaces import DartsSpace, Mask
+from halfnas.spaces import DartsSpace, Mask, load_space
 from halfnas.spaces.load import CONF
 from history_logger import History
 from quiet import quiet_trainer
@@ -365,3 +365,15 @@ def test_loss_is_that_of_a_weight_step():
 def test_a_search_without_a_choice_is_said(mask, settings, warns, caplog):
     make_module(mask and Mask("darts", {kind: [(mask,)] * 14 for kind in ("normal", "reduce")}), **settings)
     assert ("the cell found has the first edges of every node" in caplog.text) == warns
+
+
+def test_a_chain_has_one_entropy_for_all_layers():
+    torch.manual_seed(0)
+    space = load_space("nasbench_macro", width_multiplier=0.25, in_channels=1)
+    module = BilevelSearch(space, {"engine": "plain"}, **(SETTINGS | {"partial_channels": 1, "epochs": 1}))
+    module.begin(Mask.full(space))
+    metrics = fit(module, Noise(1)).metrics
+    assert metrics["search/entropy_nats"] == [pytest.approx(math.log(3), rel=1e-5)]
+    chosen = [gene[0] for (gene,) in module.genotype.cells.values()]
+    assert metrics["search/skip_connects"] == [chosen.count("skip_connect")]
+    assert not any("layer" in name for name in metrics)
