@@ -51,8 +51,13 @@ RUNS = {
     },
     **{
         f"search {searcher}": ["pruner=random", "ratio=0.4", f"searcher={searcher}"]
-        for searcher in ("darts", "pcdarts")
+        for searcher in ("darts", "pcdarts", "darts2", "drnas", "gdas", "random", "random_ws")
     },
+    **{
+        f"search {space}": ["pruner=random", f"space={space}", "space.width_multiplier=0.125"]
+        for space in ("nasbench_macro", "mobilenet")
+    },
+    **{f"search {space}": ["pruner=params", "ratio=0.75", f"space={space}"] for space in ("s1", "s2", "s3", "s4")},
     "search nasbench201": ["pruner=none", "space=nasbench201", "space.num_cells=3", "evaluation.num_cells=3"],
     "evaluate darts_v2": ["stage=evaluate", "genotype=darts_v2", "evaluation.cutout_length=2"],
     "pipeline fake": ["pruner=nngp", *SMALL_SCORES, "dataset=fake", "space.num_cells=3", "evaluation.num_cells=3",
