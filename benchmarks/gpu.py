@@ -206,7 +206,7 @@ def method(arguments: argparse.Namespace, *, name: str, ratio: float, captured: 
 
     tiny = arguments.tiny
     sizes = {"batch_size": 4 if tiny else 256, "image_size": 32, "init_channels": 4 if tiny else 16}
-    like = argparse.Namespace(**sizes, num_cells=3 if tiny else 8, device=arguments.device)
+    like = argparse.Namespace(**sizes, space="darts", num_cells=3 if tiny else 8, device=arguments.device)
     step = methods.make_step(methods.Setup(name, ratio), 0, like)
     return Measured(step.step, step.inputs, step.optimizers, captured=captured).figures(2 if tiny else calls)
 

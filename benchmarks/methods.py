@@ -1,6 +1,7 @@
 """Memory and time of a search step of every method, with all candidates and with a random half of them.
 
     python benchmarks/methods.py --json benchmarks/results/methods_b32.json
+    python benchmarks/methods.py --space mobilenet --rows "darts "      # another space, some of the methods
 
 Every method as conf/searcher/NAME.yaml has it (partial channels, regulariser, relaxation, order) on the engine that
 runs by default, at the same batch size; beside them PC-DARTS and DARTS on the plain engine. Images are noise. Figures,
@@ -29,7 +30,7 @@ from rich.table import Table
 from torch import Tensor
 from turns import Begun, take_turns
 
-from halfnas import Mask
+from halfnas import Mask, load_space
 from halfnas.config.plan import make_plan
 from halfnas.config.schema import register
 from halfnas.memory import MIB, peak_live_memory
@@ -109,9 +110,11 @@ def make_step(setup: Setup, seed: int, arguments: argparse.Namespace) -> Step:
     overrides = [
         "stage=search", "pruner=none", "ratio=1", "dataset=fake", f"dataset.image_size={arguments.image_size}",
         f"searcher={setup.method}", f"searcher.batch_size={arguments.batch_size}", "logger=none", "trainer=cpu",
-        f"supernet.engine={setup.engine}", f"space.init_channels={arguments.init_channels}",
-        f"space.num_cells={arguments.num_cells}", "paths.data_dir=data", "paths.output_dir=outputs",
+        f"supernet.engine={setup.engine}", f"space={arguments.space}", "paths.data_dir=data",
+        "paths.output_dir=outputs",
     ]  # fmt: skip
+    if hasattr(load_space(arguments.space), "init_channels"):
+        overrides += [f"space.init_channels={arguments.init_channels}", f"space.num_cells={arguments.num_cells}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         plan = make_plan(compose("config", overrides))
     mask = Mask.full(plan.space) if setup.ratio == 1 else Mask.random(plan.space, setup.ratio, seed)
@@ -173,6 +176,7 @@ def as_table(rows: list[Figures], title: str) -> Table:
 
 def parse() -> argparse.Namespace:
     parser = make_parser(__doc__, masks=3)
+    parser.add_argument("--space", default="darts", help="its name in conf/space; the sizes are of spaces of cells")
     parser.add_argument("--timed-masks", type=positive, default=2, help="the first of them, whose steps are timed")
     parser.add_argument("--draws", type=positive, default=5, help="steps of methods that draw what they compute")
     parser.add_argument("--rounds", type=positive, default=3, help="timed steps of each row")
@@ -187,8 +191,9 @@ def main() -> None:
     setups = [setup for setup in SETUPS if arguments.rows in setup.name or setup in (WHOLE, HALF)]
     rows = {setup: as_row(setup, *figures) for setup, figures in take_turns(setups, begin, arguments).items()}
     add_ratios(rows)
-    title = f"batch {arguments.batch_size}, C = {arguments.init_channels}, {arguments.num_cells} cells, "
-    title += f"3x{arguments.image_size}x{arguments.image_size}, float32"
+    cells = f", C = {arguments.init_channels}, {arguments.num_cells} cells"
+    title = f"{arguments.space}{cells if hasattr(load_space(arguments.space), 'init_channels') else ''}, "
+    title += f"batch {arguments.batch_size}, 3x{arguments.image_size}x{arguments.image_size}, float32"
     print_table(as_table(list(rows.values()), title))
     print(
         f"fused engine where a row says nothing; 0.5: mean over {arguments.masks} random masks, for step over", end=" "
@@ -198,8 +203,8 @@ def main() -> None:
     machine = f"{hardware(arguments.device)}; torch {torch.__version__}; load average before {load:.1f}"
     print(machine)
     if arguments.json is not None:
-        keys = ("batch_size", "image_size", "init_channels", "num_cells", "masks", "timed_masks", "draws", "threads",
-                "rounds")  # fmt: skip
+        keys = ("space", "batch_size", "image_size", "init_channels", "num_cells", "masks", "timed_masks", "draws",
+                "threads", "rounds")  # fmt: skip
         settings = {key: getattr(arguments, key) for key in keys} | {"device": str(arguments.device)}
         content = {"format": FORMAT, "settings": settings, "hardware": machine, "rows": list(rows.values())}
         write_json(Path(arguments.json), content)
