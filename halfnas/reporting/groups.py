@@ -85,6 +85,8 @@ def telling_apart(settings: Sequence[Mapping[str, Setting]]) -> list[str]:
 def find_baseline(groups: Sequence[Group], wanted: Mapping[str, str] | None = None) -> Group:
     """Find the group that others are compared with: as wanted, or else the largest space with all of its channels.
 
+    Where all search the same masks, it is the one whose architectures are drawn at random.
+
     Raises:
         ValueError: there is no group, or none or more than one is as wanted.
     """
@@ -99,6 +101,8 @@ def find_baseline(groups: Sequence[Group], wanted: Mapping[str, str] | None = No
             names = "; ".join(group.name for group in groups)
             raise ValueError(f"baseline {listed}: {len(found)} groups are like that, of: {names}")
         return found[0]
+    if len({(group.all_settings.get("pruner"), group.all_settings.get("ratio")) for group in groups}) == 1:
+        groups = [group for group in groups if group.all_settings.get("searcher") == "random"] or groups
     return min(groups, key=_distance_from_whole)
 
 

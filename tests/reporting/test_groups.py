@@ -142,6 +142,13 @@ def test_default_baseline(first):
     assert found.all_settings == run(**ARMS[arms[0]]).settings
 
 
+def test_methods_on_the_same_masks_are_compared_with_a_random_architecture():
+    runs = [run(searcher=name) for name in ("pcdarts", "random", "gdas")]
+    assert find_baseline(group_runs(runs)).all_settings["searcher"] == "random"
+    whole = run(searcher="darts", pruner="none", ratio=1.0)
+    assert find_baseline(group_runs([*runs, whole])).all_settings["searcher"] == "darts"
+
+
 def test_baseline_of_groups_without_ratio_or_channels():
     group = Group({}, [Run(Path("a"), "done", None, 0, {"dataset": "digits"}, {})])
     assert find_baseline([group]) is group
