@@ -12,6 +12,7 @@ edge after edge; `beta[kind]` has one entry an edge.
 """
 
 import logging
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import cast
@@ -77,9 +78,12 @@ class Supernet(MacroNetwork):
         self.compiled = compile and any(layer.compiles for layer in cells)
         if self.compiled:
             _compile_parts(cells)
-        self.alpha = nn.ParameterDict({kind: _small(sum(map(len, edges))) for kind, edges in mask.kept.items()})
+        # Torch sorts the keys of a plain dict, layer_10 before layer_2; candidates are numbered in the space's order.
+        self.alpha = nn.ParameterDict(
+            OrderedDict((kind, _small(sum(map(len, edges)))) for kind, edges in mask.kept.items())
+        )
         self.beta = nn.ParameterDict(
-            {kind: _small(len(edges)) for kind, edges in mask.kept.items() if edge_normalization}
+            OrderedDict((kind, _small(len(edges))) for kind, edges in mask.kept.items() if edge_normalization)
         )
 
     def forward(self, images: Tensor, mixing: Mapping[str, Mixing] | None = None) -> Tensor:

@@ -441,3 +441,13 @@ def test_narrow_brings_nothing_back(space):
     supernet = build_supernet(space, Mask("darts", draw_subsets("one", seed=1)))
     with pytest.raises(ValueError, match="the mask keeps candidates that the supernet does not have"):
         supernet.narrow(Mask.full(space))
+
+
+def test_architecture_parameters_are_in_the_order_of_the_candidates():
+    """Of more than nine layers too: sorted as text, layer_10 would come before layer_2."""
+    space = load_space("mobilenet", width_multiplier=0.125)
+    supernet = build_supernet(space)
+    assert list(supernet.alpha) == list(space.kinds) == list(supernet.candidates.names)
+    assert list(build_supernet(space, edge_normalization=True).beta) == list(space.kinds)
+    sizes = [alpha.numel() for alpha in supernet.architecture_parameters()]
+    assert sizes == [len(kind.edges[0].candidates) for kind in space.kinds.values()]

@@ -55,3 +55,22 @@ def test_half_of_every_edge_is_kept(name, ranker, importance):
             assert len(kept) == num_kept(0.5, len(names))
             if ranker is ParameterCount and name == "nasbench_macro":
                 assert kept == ("mbconv_3x3_e3", "mbconv_5x5_e6")  # the identity has the fewest
+
+
+@pytest.mark.parametrize("importance", ["exact", "taylor"])
+def test_every_score_is_of_its_candidate(importance):
+    """In a chain of more than nine layers too, whose edges differ in their candidates."""
+    space = MobileNetSpace(
+        "mobilenet", stem_channels=8, stem_stride=1, first_channels=8, widths=(8, 16), depths=(6, 6), strides=(1, 1),
+        features=16, width_multiplier=1.0,
+    )  # fmt: skip
+    scores = pruned(space, ParameterCount, importance).importance
+    counts = {
+        kind: {name: sum(p.numel() for p in space.operation(name, layer, search=True).parameters()) for name in names}
+        for (kind, edges), layer in zip(space.kinds.items(), space.layers, strict=True)
+        for names in (edges.edges[0].candidates,)
+    }
+    assert len({len(names) for names in counts.values()}) == 2
+    unit = scores["layer_1"][0]["mbconv_7x7_e6"] / counts["layer_1"]["mbconv_7x7_e6"]
+    for kind, names in counts.items():
+        assert scores[kind][0] == pytest.approx({name: unit * count for name, count in names.items()}, rel=1e-4)
