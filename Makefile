@@ -50,7 +50,7 @@ ifeq ($(GPU_PYTHON),$(BIN)/python)
 gpu gpu-search: install-dev
 endif
 
-test: install-dev ## Check style and types, run the tests that guard behaviour: under 8 minutes on two CPU cores
+test: install-dev ## Check style and types, run the tests that guard behaviour: 7 to 12 minutes on two CPU cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
