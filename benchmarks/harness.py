@@ -35,6 +35,15 @@ def make_parser(description: str | None, *, masks: int) -> argparse.ArgumentPars
     return parser
 
 
+def make_row_parser(description: str | None, *, masks: int) -> argparse.ArgumentParser:
+    """The same for tables whose rows take turns, see turns.py."""
+    parser = make_parser(description, masks=masks)
+    parser.add_argument("--timed-masks", type=positive, default=2, help="the first of them, whose steps are timed")
+    parser.add_argument("--rounds", type=positive, default=3, help="timed steps of each row")
+    parser.add_argument("--rows", default="", metavar="TEXT", help="only rows with TEXT in their name, and baselines")
+    return parser
+
+
 def noise(space: SearchSpace, batch_size: int, image_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Images [B, C, H, W] and labels [B]."""
     images = torch.randn((batch_size, space.in_channels, image_size, image_size), device=device)

@@ -24,7 +24,7 @@ from typing import Any
 
 import rich.box
 import torch
-from harness import hardware, make_parser, noise, positive, print_table, synchronize
+from harness import hardware, make_row_parser, noise, positive, print_table, synchronize
 from hydra import compose, initialize_config_dir
 from rich.table import Table
 from torch import Tensor
@@ -175,12 +175,9 @@ def as_table(rows: list[Figures], title: str) -> Table:
 
 
 def parse() -> argparse.Namespace:
-    parser = make_parser(__doc__, masks=3)
+    parser = make_row_parser(__doc__, masks=3)
     parser.add_argument("--space", default="darts", help="its name in conf/space; the sizes are of spaces of cells")
-    parser.add_argument("--timed-masks", type=positive, default=2, help="the first of them, whose steps are timed")
     parser.add_argument("--draws", type=positive, default=5, help="steps of methods that draw what they compute")
-    parser.add_argument("--rounds", type=positive, default=3, help="timed steps of each row")
-    parser.add_argument("--rows", default="", metavar="TEXT", help="only rows with TEXT in their name, and baselines")
     return parser.parse_args()
 
 

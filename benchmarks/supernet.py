@@ -26,7 +26,7 @@ from typing import Any
 
 import rich.box
 import torch
-from harness import hardware, make_parser, noise, positive, print_table, synchronize
+from harness import hardware, make_row_parser, noise, print_table, synchronize
 from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -285,11 +285,8 @@ def make_space(arguments: argparse.Namespace) -> SearchSpace:
 
 
 def parse() -> argparse.Namespace:
-    parser = make_parser(__doc__, masks=5)
-    parser.add_argument("--timed-masks", type=positive, default=2, help="the first of them, whose steps are timed")
-    parser.add_argument("--rounds", type=positive, default=3, help="timed steps of each supernet")
+    parser = make_row_parser(__doc__, masks=5)
     parser.add_argument("--compile", action="store_true", help="add rows with torch.compile, best on a GPU")
-    parser.add_argument("--rows", default="", metavar="TEXT", help="only rows with TEXT in their name, and baselines")
     return parser.parse_args()
 
 

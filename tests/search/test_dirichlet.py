@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from engines import forbid_reading, other_engines
 from torch.distributions import Dirichlet as Reference
 from torch.distributions import kl_divergence
 from torch.nn import functional as F
@@ -254,17 +255,7 @@ def test_an_architecture_step_is_that_of_the_published_code(partial_channels):
         torch.testing.assert_close(alpha, theirs.alpha[kind], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"engine": "fused"},
-        {"engine": "fused", "recompute": "nodes"},
-        {"engine": "fused", "recompute": "cells"},
-        {"recompute": "nodes"},
-        {"recompute": "cells"},
-    ],
-    ids=lambda options: "-".join(options.values()),
-)
+@other_engines
 @pytest.mark.parametrize("partial_channels", [1, 4])
 def test_steps_are_the_same_on_every_engine(partial_channels, options):
     steps = [make_step(partial_channels, **each) for each in ({}, options)]
@@ -285,9 +276,5 @@ def test_a_step_reads_nothing_back(monkeypatch):
     step(*batch(0), *batch(10))  # optimisers make their state
     step.draw(0, 1)
 
-    def read(*_):
-        raise AssertionError("a value was read")
-
-    for name in ("item", "tolist", "__bool__", "__float__", "__int__", "numpy", "cpu"):
-        monkeypatch.setattr(torch.Tensor, name, read)
+    forbid_reading(monkeypatch)
     step(*batch(1), *batch(11))

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from engines import other_engines
 from torch.nn import functional as F
 
 from halfnas.memory import peak_live_memory
@@ -134,17 +135,7 @@ def test_a_pass_is_that_of_the_published_cells(space, add_others):
 
 
 @pytest.mark.parametrize("add_others", [False, True])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"engine": "fused"},
-        {"engine": "fused", "recompute": "nodes"},
-        {"engine": "fused", "recompute": "cells"},
-        {"recompute": "nodes"},
-        {"recompute": "cells"},
-    ],
-    ids=lambda options: "-".join(options.values()),
-)
+@other_engines
 @pytest.mark.parametrize("partial_channels", [1, 2])
 def test_steps_are_the_same_on_every_engine(partial_channels, options, add_others):
     supernets = [make_supernet(partial_channels=partial_channels, **each) for each in ({}, options)]

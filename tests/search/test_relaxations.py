@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from engines import other_engines
 from torch.nn import functional as F
 
 from halfnas.data import Fake, SearchData
@@ -76,17 +77,7 @@ def test_softmax_draws_nothing():
 
 
 @pytest.mark.parametrize("relaxation", [ToyPath, Warm])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"engine": "fused"},
-        {"engine": "fused", "recompute": "nodes"},
-        {"engine": "fused", "recompute": "cells"},
-        {"recompute": "nodes"},
-        {"recompute": "cells"},
-    ],
-    ids=lambda options: "-".join(options.values()),
-)
+@other_engines
 @pytest.mark.parametrize("partial_channels", [1, 2])
 def test_steps_are_the_same_on_every_engine(relaxation, options, partial_channels):
     supernets = [make_supernet(partial_channels), make_supernet(partial_channels, **options)]
