@@ -1,8 +1,11 @@
 """Errors a user can act on, shown without a traceback."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra.errors import CompactHydraException
+
+#: Quantities that a message lists.
+SHOWN = 4
 
 
 class ConfigError(CompactHydraException, ValueError):
@@ -18,6 +21,27 @@ class ConfigError(CompactHydraException, ValueError):
 
     def __reduce__(self) -> tuple[type["ConfigError"], tuple[list[str]]]:
         return ConfigError, (self.problems,)
+
+
+class Diverged(CompactHydraException, ArithmeticError):
+    """A training whose numbers are no longer finite: what comes out of it means nothing, so that the run ends.
+
+    Args:
+        stage: the stage.
+        when: where in the stage, such as "epoch 3 of 50".
+        quantities: what is not finite, and its value, such as nan.
+        remedy: what a user can do.
+    """
+
+    def __init__(self, stage: str, when: str, quantities: Mapping[str, float], remedy: str) -> None:
+        self.stage, self.when, self.quantities, self.remedy = stage, when, dict(quantities), remedy
+        first = [f"{name} is {value}" for name, value in list(self.quantities.items())[:SHOWN]]
+        more = len(self.quantities) - len(first)
+        listed = ", ".join(first) + (f", and {more} more" if more else "")
+        super().__init__(f"halfnas: {stage} diverged in {when}: {listed}; {remedy}")
+
+    def __reduce__(self) -> tuple[type["Diverged"], tuple[str, str, dict[str, float], str]]:
+        return Diverged, (self.stage, self.when, self.quantities, self.remedy)
 
 
 class JobError(CompactHydraException):

@@ -15,7 +15,7 @@ from halfnas.evaluation.drop_path import drop_path_factors
 from halfnas.evaluation.step import TrainingLoss, TrainingStep
 from halfnas.networks import DiscreteNetwork
 from halfnas.spaces import Genotype, SearchSpace
-from halfnas.training import Replay, cosine, generator, set_learning_rate, sgd, to_device
+from halfnas.training import Replay, check_epoch, cosine, generator, set_learning_rate, sgd, to_device
 
 
 class Evaluation(LightningModule):
@@ -150,8 +150,10 @@ class Evaluation(LightningModule):
         return [to_device(factors[:, first : first + num_images].contiguous(), self.device)]
 
     def on_train_epoch_end(self) -> None:
-        """Log what the steps of the epoch measured."""
-        self._log(1, **self.step.means.take(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum")))
+        """Log what the steps of the epoch measured; raises Diverged where that or the network is not finite."""
+        means = self.step.means.take(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum"))
+        check_epoch(self, means)
+        self._log(1, **means)
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Accuracy and loss on the holdout, or where there is none on the test set."""

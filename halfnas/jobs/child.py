@@ -14,7 +14,7 @@ from typing import Any
 from hydra.core.utils import configure_log
 from omegaconf import OmegaConf
 
-from halfnas.errors import ConfigError, JobError
+from halfnas.errors import ConfigError, Diverged, JobError
 from halfnas.runs.folder import mark_failed
 
 log = logging.getLogger(__name__)
@@ -85,6 +85,9 @@ def _child(sender: Connection, logging_settings: Any, argv: list[str], job: tupl
     except ConfigError as error:
         log.error(str(error))
         sender.send(("failed", error.problems[0]))
+    except Diverged as error:
+        log.error(str(error))
+        sender.send(("failed", str(error).removeprefix("halfnas: ")))
     except BaseException as error:
         traceback.print_exc()
         sender.send(("failed", f"{type(error).__name__}: {error}"))

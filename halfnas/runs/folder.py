@@ -56,10 +56,18 @@ class RunFolder:
         self._write_status("running")
 
     def end(self, metrics: Mapping[str, float]) -> None:
-        """Say that the stage is done, and what it measured."""
+        """Say that the stage is done, and what it measured.
+
+        Raises:
+            ValueError: a number is not finite, which JSON has no word for; nothing is written.
+        """
         assert self._stage is not None, "a stage ends after it has begun"
-        self.metrics |= {key: value for key, value in metrics.items() if math.isfinite(value)}
-        write_json(self.path / "metrics.json", self.metrics)
+        path = self.path / "metrics.json"
+        for key, value in metrics.items():
+            if not math.isfinite(value):
+                raise ValueError(f"{path}: `{key}` is {value}, which is no number of JSON")
+        self.metrics |= metrics
+        write_json(path, self.metrics)
         self._done.append(self._stage)
 
     def finish(self) -> None:

@@ -18,7 +18,7 @@ from halfnas.search.method import SearchMethod
 from halfnas.search.relaxations import Relaxation, draw
 from halfnas.search.step import WeightStep
 from halfnas.spaces import Mask, SearchSpace
-from halfnas.training import Replay, cosine, generator, set_learning_rate, sgd
+from halfnas.training import Replay, check_epoch, cosine, generator, set_learning_rate, sgd
 from halfnas.training.rehearsal import random_batch, rehearsal
 
 
@@ -188,8 +188,10 @@ class SupernetSearch(SearchMethod):
         self._replay(*first_half, *(second_half or ()))
 
     def on_train_epoch_end(self) -> None:
-        """Log what the steps of the epoch measured."""
-        self._log(1, **self.step.means.take(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum")))
+        """Log what the steps of the epoch measured; raises Diverged where that or the supernet is not finite."""
+        means = self.step.means.take(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum"))
+        check_epoch(self, means)
+        self._log(1, **means)
         if self._compile_seconds is not None:
             self._log(1, compile_seconds=self._compile_seconds)
 

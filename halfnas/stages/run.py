@@ -14,6 +14,7 @@ from halfnas.errors import ConfigError
 from halfnas.memory import reset_peak_memory
 from halfnas.runs.folder import RunFolder
 from halfnas.stages.stage import Product, Stage
+from halfnas.training import check_finite
 
 
 def run_stages(
@@ -54,11 +55,12 @@ def run_stages(
             metrics = fit(stage, trainer) if stage.epochs > 0 else {}
         except tuple(stage.mistakes) as error:
             raise ConfigError([f"`{stage.mistakes[type(error)]}`: {error}"]) from None
+        metrics |= stage.metrics()
+        check_finite(stage.name, "its last epoch", metrics.items())
         product = stage.product()
         if stage.leaves is not None and product is not None:
             product.save(folder.file(stage.leaves))
             products[stage.leaves] = product
-        metrics |= stage.metrics()
         metrics[f"{stage.name}/seconds"] = time.perf_counter() - start
         folder.end(metrics)
         for logger in loggers:

@@ -2,6 +2,7 @@
 
 from halfnas.training.capture import Replay, check_cuda_graphs
 from halfnas.training.draws import generator
+from halfnas.training.finite import check_epoch, check_finite
 from halfnas.training.means import EpochMeans, correct
 from halfnas.training.optimizers import adam, begin_momentum, cosine, set_learning_rate, sgd
 from halfnas.training.transfer import to_device
@@ -12,6 +13,8 @@ __all__ = [
     "adam",
     "begin_momentum",
     "check_cuda_graphs",
+    "check_epoch",
+    "check_finite",
     "correct",
     "cosine",
     "generator",

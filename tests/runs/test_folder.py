@@ -51,11 +51,24 @@ def test_metrics_are_gathered(tmp_path):
     folder.begin("prune")
     folder.end({"prune/seconds": 1.5})
     folder.begin("search")
-    folder.end({"search/val_acc": 0.5, "search/loss": math.nan, "search/other": math.inf})
+    folder.end({"search/val_acc": 0.5})
 
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics == {"prune/seconds": 1.5, "search/val_acc": 0.5}  # NaN is no JSON
+    assert metrics == {"prune/seconds": 1.5, "search/val_acc": 0.5}
     assert folder.metrics == metrics
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_no_metric_is_dropped(tmp_path, value):
+    folder = RunFolder(tmp_path, "h")
+    folder.begin("prune")
+    folder.end({"prune/seconds": 1.5})
+    folder.begin("search")
+    with pytest.raises(ValueError, match=r"metrics\.json: `search/loss` is (nan|inf)"):
+        folder.end({"search/val_acc": 0.5, "search/loss": value})
+
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"prune/seconds": 1.5}
+    assert folder.metrics == {"prune/seconds": 1.5}
 
 
 def test_end_needs_a_beginning(tmp_path):
