@@ -47,15 +47,12 @@ class Lineage:
         self._made_from["dataset"] = f"{dataset.name}@{digest}"
 
     def mask(self, mask: Mask, file: Path, *, given: bool = False) -> None:
-        """Note a mask that was made, or given: then its pruner and ratio are the run's, whatever the settings say."""
-        made_with = {"ratio": mask.ratio, "pruner": mask.pruner}
-        self._set_columns(made_with if given else {"ratio": mask.ratio})
-        self._note("mask", file, {"space": mask.space, **made_with, "seed": mask.seed}, given)
+        """Note a mask that was made, or given."""
+        made_with = {"ratio": mask.ratio, "pruner": mask.pruner, "seed": mask.seed}
+        self._note("mask", file, {"space": mask.space, **made_with}, given)
 
     def genotype(self, genotype: Genotype, file: Path, *, given: bool = False) -> None:
-        """Note a genotype that was found, or given: then the run has no pruner, ratio or searcher."""
-        if given:
-            self._set_columns({"pruner": None, "ratio": None, "searcher": None})
+        """Note a genotype that was found, or given."""
         self._note("genotype", file, {"space": genotype.space}, given)
 
     def weights(self, file: Path, metrics: Mapping[str, float]) -> None:
@@ -80,11 +77,6 @@ class Lineage:
             else:
                 logger.experiment.log_artifact(artifact)
         self._made_from[kind] = digest
-
-    def _set_columns(self, columns: Mapping[str, Any]) -> None:
-        for logger in self._loggers:
-            config = logger.experiment.config
-            config.update({k: v for k, v in columns.items() if config.get(k) != v}, allow_val_change=True)
 
 
 def describe(dataset: ImageDataset) -> dict[str, Any]:

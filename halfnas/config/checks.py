@@ -10,6 +10,9 @@ from halfnas.config.signatures import problem_of
 from halfnas.stages import STAGES, Stage
 from halfnas.training import check_cuda_graphs
 
+#: What may be given in place of running the stages that make it, the last one first.
+PRODUCTS = tuple(stage.leaves for stage in reversed(STAGES) if stage.leaves is not None)
+
 #: Plain values; the others are checked where they are used.
 VALUES: Mapping[str, Any] = {
     "seed": Annotated[int, Field(ge=0, description="seeds of random generators are not negative")],
@@ -17,12 +20,15 @@ VALUES: Mapping[str, Any] = {
 }
 
 
-def check(settings: Mapping[str, Any], chosen: Sequence[type[Stage]]) -> tuple[list[str], list[str]]:
+def check(
+    settings: Mapping[str, Any], chosen: Sequence[type[Stage]], typed: Mapping[str, str] | None = None
+) -> tuple[list[str], list[str]]:
     """Errors and warnings that the settings alone give away.
 
     Args:
         settings: plain containers.
         chosen: the stages that run.
+        typed: settings that the user has typed: name -> all of it, `ratio` -> `ratio=0.5`.
     """
     found = {name: problem_of(settings[name], hint) for name, hint in VALUES.items() if name in settings}
     errors = [f"`{name}` {problem}" for name, problem in found.items() if problem]
@@ -33,7 +39,7 @@ def check(settings: Mapping[str, Any], chosen: Sequence[type[Stage]]) -> tuple[l
             f"`trainer.precision={precision}` is not supported: float16 overflows unless losses are scaled, which "
             "steps of halfnas do not do; use bf16-mixed, which needs no scaling"
         )
-    return errors, [] if errors else _warnings(settings, chosen)
+    return errors, [] if errors else _warnings(settings, chosen, typed or {})
 
 
 def check_cuda_graphs_here(settings: Mapping[str, Any]) -> None:
@@ -67,9 +73,29 @@ def _errors_of_stages(settings: Mapping[str, Any], chosen: Sequence[type[Stage]]
     return []
 
 
-def _warnings(settings: Mapping[str, Any], chosen: Sequence[type[Stage]]) -> list[str]:
-    return [
-        f"`{stage.needs}` has no effect: nothing is {stage.done_to}"
-        for stage in STAGES
-        if stage.needs is not None and settings[stage.needs] is not None and stage not in chosen
-    ]
+def _warnings(settings: Mapping[str, Any], chosen: Sequence[type[Stage]], typed: Mapping[str, str]) -> list[str]:
+    """Say what has no effect, because the stage that would read it does not run."""
+    warnings = []
+    for stage in STAGES:
+        if stage in chosen:
+            continue
+        unread = [f"`{override}`" for name, override in typed.items() if _top(name) in stage.reads]
+        if stage.needs is not None and settings[stage.needs] is not None:
+            unread.insert(0, f"`{stage.needs}={settings[stage.needs]}`")
+        if unread:
+            given = [name for name in PRODUCTS if settings[name] is not None and _spares(name, stage)]
+            why = f", as the {given[0]} is given" if given else ""
+            effect = "has" if len(unread) == 1 else "have"
+            warnings.append(f"{', '.join(unread)} {effect} no effect: nothing is {stage.done_to}{why}")
+    return warnings
+
+
+def _top(name: str) -> str:
+    """The group or plain value that a setting belongs to: `pruner` of `pruner.repeats` and of `pruner@x`."""
+    return name.split(".")[0].split("@")[0]
+
+
+def _spares(product: str, stage: type[Stage]) -> bool:
+    """Whether a stage does not run where its product, or that of a later stage, is given."""
+    names = list(STAGES)
+    return any(each.leaves == product for each in names[names.index(stage) :])

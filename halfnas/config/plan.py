@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,9 +51,10 @@ def make_plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     """
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     chosen = chosen_stages(settings)
-    problems, warnings = check(settings, chosen)
+    typed = {override.lstrip("+~").split("=")[0]: override for override in overrides}
+    problems, warnings = check(settings, chosen, typed)
     for group in GROUPS:
-        problems += check_group(group, settings, overrides)
+        problems += check_group(group, settings, typed)
     parts = SettingParts(settings, problems)
     with parts.checking("cuda_graphs"):
         check_cuda_graphs_here(settings)
@@ -87,8 +88,12 @@ def chosen_stages(settings: Mapping[str, Any]) -> list[type[Stage]]:
     return chosen
 
 
-def check_group(group: str, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> list[str]:
-    """Problems of the names, types and bounds of a group of settings."""
+def check_group(group: str, settings: Mapping[str, Any], typed: Collection[str] = ()) -> list[str]:
+    """Problems of the names, types and bounds of a group of settings.
+
+    Args:
+        typed: the settings that the user has typed, by name.
+    """
     node = settings[group]
     also = [taker for stage in STAGES for taker in stage.takers.get(group, ())]
     given = [name for stage in STAGES for name in stage.reserved.get(group, ())]
@@ -102,7 +107,6 @@ def check_group(group: str, settings: Mapping[str, Any], overrides: Sequence[str
         if outer == group and inner and space is not None and isinstance(node.get(inner), Mapping):
             problems += check_arguments(node[inner], where, also=[space])
     # They come with a recipe, whatever the space and the searcher; what has none does without, unless somebody asks.
-    typed = {override.lstrip("+").split("=")[0] for override in overrides}
     dropped = [f"{where}.{size}" for where in ("space", *sized) for size in SIZES]
     dropped += [f"searcher.{name}" for name in PACE]
     return [

@@ -10,6 +10,9 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+#: Letters of a folder's name, and how many are left where there would be more.
+LONGEST, CUT = 120, 100
+
 
 @dataclass
 class Config:
@@ -47,13 +50,16 @@ def register() -> None:
 def job_folder(overrides: str) -> str:
     """A folder name made of a job's overrides, `pruner-nngp_ratio-0.5_seed-0`; wild or long ones are cut and hashed.
 
-    No letter of it has a meaning to Hydra, so that mask=multirun/.../mask.json can be typed without quotes.
+    The seed can be read in any case. No letter of the name has a meaning to Hydra, so that mask=multirun/.../mask.json
+    can be typed without quotes.
     """
     plain = overrides.replace("=", "-").replace(",", "_")
     tame = re.sub(r"[^\w.+-]+", "_", plain)
-    if tame == plain and len(tame) <= 120:
+    if tame == plain and len(tame) <= LONGEST:
         return tame or "job"
-    return f"{tame[:100]}-{overrides_hash(overrides.split(','))}"
+    seed = re.search(r"(?:^|,)seed=(\d+)(?:,|$)", overrides)
+    ending = f"_seed-{seed[1]}" if seed and f"seed-{seed[1]}" not in tame[:CUT].split("_") else ""
+    return f"{tame[:CUT]}{ending}-{overrides_hash(overrides.split(','))}"
 
 
 def overrides_hash(overrides: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """The folders of runs and sweeps, and the jobs that a sweep plans. Imports none of torch."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,27 @@ class LaunchFolders(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Claim `hydra.run.dir`."""
         if "${now" in str(OmegaConf.to_container(config.hydra.run, resolve=False)["dir"]):  # type: ignore[index, call-overload]
-            _set(config, "run", claim(Path(config.hydra.run.dir)))
+            _set(config, "run.dir", claim(Path(config.hydra.run.dir)))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Claim `hydra.sweep.dir` for all jobs, and write sweep.json."""
+        """Claim `hydra.sweep.dir` for all jobs, decide how they are named, and write sweep.json.
+
+        Their folders are named after what is swept, and the seed; after all overrides where an earlier sweep of the
+        same folder has given such a name to a job with others.
+        """
         global _started
         if "${now" in str(OmegaConf.to_container(config.hydra.sweep, resolve=False)["dir"]):  # type: ignore[index, call-overload]
-            _set(config, "sweep", claim(Path(config.hydra.sweep.dir)))
-        folder, jobs = Path(config.hydra.sweep.dir), planned_jobs(config)
+            _set(config, "sweep.dir", claim(Path(config.hydra.sweep.dir)))
+        folder = Path(config.hydra.sweep.dir)
         before = read_json(folder / PLAN)["jobs"] if (folder / PLAN).is_file() else {}
+        unnamed = fixed_keys(config)
+        jobs = planned_jobs(config, unnamed)
+        if any(before.get(name, job) != job for name, job in jobs.items()):
+            unnamed = []
+            jobs = planned_jobs(config)
+        if unnamed:
+            every = [*config.hydra.job.config.override_dirname.exclude_keys, *unnamed]
+            _set(config, "job.config.override_dirname.exclude_keys", every)
         write_json(folder / PLAN, {"format": FORMAT, "jobs": before | jobs})
         _started = folder, jobs
 
@@ -58,26 +71,46 @@ def claim(path: Path) -> Path:
             number += 1
 
 
-def planned_jobs(config: DictConfig) -> dict[str, list[str]]:
-    """Folder -> overrides of the jobs of a plain sweep; none where the sweeper decides as it goes, as Optuna's."""
+def fixed_keys(config: DictConfig) -> list[str]:
+    """The keys of a sweep's overrides that have one value in all of its jobs, but `seed`; none where all are so."""
+    parsed = OverridesParser.create().parse_overrides(_overrides(config))
+    swept = {override.key_or_group: override.is_sweep_override() for override in parsed}  # the last one of a key wins
+    fixed = [key for key, is_swept in swept.items() if not is_swept and key != "seed"]
+    return fixed if len(fixed) < len(swept) else []
+
+
+def planned_jobs(config: DictConfig, unnamed: Collection[str] = ()) -> dict[str, list[str]]:
+    """Folder -> overrides of the jobs of a plain sweep; none where the sweeper decides as it goes, as Optuna's.
+
+    Args:
+        unnamed: keys that are in no folder's name, besides those that Hydra's settings leave out.
+    """
     sweeper = config.hydra.sweeper
     if not str(sweeper.get("_target_", "")).endswith(".BasicSweeper"):
         return {}
-    overrides = [*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *config.hydra.overrides.task]
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    parsed = OverridesParser.create().parse_overrides(_overrides(config))
     if any(override.is_sweep_override() and "glob(" in str(override.input_line) for override in parsed):
         return {}  # needs the configuration's files
-    left_out = set(config.hydra.job.config.override_dirname.exclude_keys)
+    left_out = {*config.hydra.job.config.override_dirname.exclude_keys, *unnamed}
     batches = BasicSweeper.split_arguments(parsed, None)
     return {
-        job_folder(",".join(sorted(each for each in job if each.split("=")[0] not in left_out))): job
+        job_folder(",".join(sorted(each for each in job if each.lstrip("+~").split("=")[0] not in left_out))): job
         for batch in batches
         for job in batch
     }
 
 
-def _set(config: DictConfig, mode: str, folder: Path) -> None:
-    """Fix the folder in this configuration, and in those that are composed anew for every job."""
+def _overrides(config: DictConfig) -> list[str]:
+    """Those of the sweeper's yaml, then those that are typed, which win."""
+    return [
+        *(f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()),
+        *config.hydra.overrides.task,
+    ]
+
+
+def _set(config: DictConfig, key: str, value: Path | list[str]) -> None:
+    """Fix a setting of Hydra's in this configuration, and in those that are composed anew for every job."""
     with read_write(config), open_dict(config):
-        config.hydra[mode].dir = str(folder)
-        config.hydra.overrides.hydra.append(f"hydra.{mode}.dir='{folder}'")
+        OmegaConf.update(config.hydra, key, str(value) if isinstance(value, Path) else value)
+        text = f"'{value}'" if isinstance(value, Path) else "[" + ",".join(f"'{each}'" for each in value) + "]"
+        config.hydra.overrides.hydra.append(f"hydra.{key}={text}")

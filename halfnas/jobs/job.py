@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from halfnas.callbacks.loggers import RunLogger, finish
 from halfnas.config.plan import Plan, make_plan
@@ -57,6 +57,7 @@ def _run_in(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str], *, log
         plan = make_plan(cfg, overrides)
         _load_images(plan)
         _clear(folder, plan)
+        _name(cfg, plan)
         loggers = [] if log_to is None else list(instantiate(log_to, _convert_="all").values())
         _describe(cfg, loggers)
         run_stages(
@@ -98,6 +99,24 @@ def _clear(folder: RunFolder, plan: Plan) -> None:
     names = [stage.name for stage in STAGES]
     stale = STAGES[names.index(plan.stages[0].name) :]
     folder.clear([stage.name for stage in stale], [stage.leaves for stage in stale if stage.leaves is not None])
+
+
+def _name(cfg: DictConfig, plan: Plan) -> None:
+    """Name the run after what it works on, which may be a mask or genotype that other settings have made."""
+    origin = plan.stages[0].origin()
+    cfg.name = cfg.name or origin.run_name(cfg.seed)
+    if "wandb" not in cfg.logger:
+        return
+    wandb = cfg.logger.wandb
+    columns = dict(wandb.get("columns") or {})
+    if not any(stage.name == "search" for stage in plan.stages):
+        columns["searcher"] = None
+    made_by = {"pruner": origin.pruner, "ratio": origin.ratio, "seed": cfg.seed}
+    genotype = {} if origin.pruner else {"genotype": origin.name}
+    with open_dict(wandb):
+        wandb.name = cfg.name
+        wandb.tags = [origin.tag, plan.dataset.name, *wandb.tags]
+        wandb.columns = columns | made_by | genotype
 
 
 def _describe(cfg: DictConfig, loggers: Sequence[Logger]) -> None:

@@ -59,23 +59,16 @@ def _is_done(path: Path, job_hash: str) -> bool:
 
 
 def _settled(cfg: DictConfig, hydra: Any, path: Path) -> DictConfig:
-    """Fill in what depends on how the run was started: its name and its W&B group, job type and folder."""
+    """Fill in what depends on how the run was started: its W&B group, job type and folder, and the names of choices."""
     cfg = cfg.copy()
     choices = hydra.runtime.choices
-    pruner = choices.get("pruner") or cfg.pruner.name  # Hydra notes no choice of several, pruner=[synflow,naswot]
-    if cfg.name is None:
-        ratio = f"{cfg.ratio:.2f}" if isinstance(cfg.ratio, (int, float)) else cfg.ratio
-        cfg.name = f"{pruner}-r{ratio}-s{cfg.seed}"
     if "wandb" in cfg.logger:
         wandb = cfg.logger.wandb
         with open_dict(wandb):
             if wandb.group is None:
                 wandb.group = _group(hydra)
-            wandb.name = cfg.name
             wandb.job_type = cfg.stage
-            wandb.tags = [pruner, choices["dataset"], *wandb.tags]
-            named = {group: choices.get(group) for group in ("dataset", "space", "searcher")}
-            wandb.columns = {"pruner": pruner, "ratio": cfg.ratio, "seed": cfg.seed, **named}
+            wandb.columns = {group: choices.get(group) for group in ("dataset", "space", "searcher")}
             wandb.save_dir = str(path)
     return cfg
 

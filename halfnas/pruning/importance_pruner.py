@@ -40,7 +40,8 @@ class ImportancePruner(Pruner):
     is left in the end. Levels are aggregated over the repeats, and the mask keeps the highest ones.
 
     Args:
-        name: what mask.json says under `pruner`.
+        name: what mask.json says under `pruner`. Where yamls of several pruners were joined it is that of the last one,
+            and all ranking functions are named instead.
         rankers: ranking functions; null leaves one of another yaml out.
         importance: "exact" removes every candidate in turn, "taylor" estimates that to first order.
         combine: how several ranking functions become one score, see `halfnas.pruning.importance.combine`.
@@ -77,8 +78,10 @@ class ImportancePruner(Pruner):
         ],
         candidates_per_call: Annotated[int, Field(ge=1, description="candidates evaluated at once")],
     ) -> None:
-        self.name = name
         self.rankers = {key: ranker for key, ranker in rankers.items() if ranker is not None}
+        # nngp_exact and nngp_frobenius are one family: the last yaml's own name says nothing of the other ones.
+        of_one = any(key.split("_")[0] == name.split("_")[0] for key in self.rankers)
+        self.name = "+".join(self.rankers) if len(self.rankers) > 1 and of_one else name
         if not self.rankers:
             raise ValueError("`rankers` must name at least one ranking function, got none")
         problems = [

@@ -9,7 +9,7 @@ from halfnas.reporting.runs import CHOICES, Run, Setting
 from halfnas.reporting.statistics import Summary, paired, summarize
 
 #: Columns that come first where they differ.
-FIRST = (*CHOICES, "ratio", "stage")
+FIRST = (*CHOICES, "genotype", "ratio", "stage")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,8 @@ class Group:
     @cached_property
     def name(self) -> str:
         """What its settings say, such as "nngp, ratio 0.5"."""
-        parts = [str(value) if key in CHOICES else f"{key} {value}" for key, value in self.settings.items()]
+        told = [(key, value) for key, value in self.settings.items() if value is not None]
+        parts = [str(value) if key in (*CHOICES, "genotype") else f"{key} {value}" for key, value in told]
         return ", ".join(parts) or "all runs"
 
     @property

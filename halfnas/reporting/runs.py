@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from halfnas.reporting.origin import as_ran
 from halfnas.runs.files import read_json
 from halfnas.runs.folder import read_history
 from halfnas.spaces import Genotype, Mask
@@ -122,7 +123,7 @@ def read_run(folder: Path) -> Run:
         error = str(problem)
     try:
         config = read_yaml(folder / ".hydra" / "config.yaml")
-        settings = _settings(config, read_yaml(folder / ".hydra" / "hydra.yaml"))
+        settings = _settings(config, read_yaml(folder / ".hydra" / "hydra.yaml"), folder)
         if not settings:
             raise ValueError(f"{folder / '.hydra'}: no configuration")
         for key, (metric, of_number) in RESOLVED.items():
@@ -177,15 +178,17 @@ def _finished(run: Run) -> float:
     return (run.path / "status.json").stat().st_mtime
 
 
-def _settings(config: Mapping[str, Any], hydra: Mapping[str, Any]) -> dict[str, Setting]:
+def _settings(config: Mapping[str, Any], hydra: Mapping[str, Any], folder: Path) -> dict[str, Setting]:
     if not config:
         return {}
     noted = dict(_flatten(hydra, ""))
     flat = dict(_flatten(config, ""))
     named = {group: noted.get(f"hydra.runtime.choices.{group}") or flat.get(f"{group}.name") for group in CHOICES}
+    if "hydra.runtime.choices.dataset" in noted and "hydra.runtime.choices.pruner" not in noted:
+        named["pruner"] = None  # several of them joined, of which no choice is noted, and the name is that of the last
+    ran = as_ran({group: name for group, name in named.items() if group in config} | flat, folder)
     ignored = tuple(f"{name}." for name in IGNORED)
-    settings = {group: name for group, name in named.items() if group in config}
-    settings |= {key: value for key, value in flat.items() if not f"{key}.".startswith(ignored)}
+    settings = {key: value for key, value in ran.items() if not f"{key}.".startswith(ignored)}
     if settings.get("pruner") == "none":
         settings["ratio"] = 1.0  # whatever was asked for
     return settings

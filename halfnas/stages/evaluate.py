@@ -1,6 +1,7 @@
 """The last stage: from an architecture to a trained network and its accuracy."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from lightning.pytorch.loggers import Logger
@@ -9,8 +10,8 @@ from halfnas.callbacks import Lineage
 from halfnas.data import EvaluationData
 from halfnas.evaluation import Evaluation
 from halfnas.runs.folder import RunFolder
-from halfnas.spaces import Genotype, find_genotype
-from halfnas.stages.stage import Parts, Product, Stage, Takers
+from halfnas.spaces import Genotype, Mask, find_genotype, published_cells
+from halfnas.stages.stage import Origin, Parts, Product, Stage, Takers
 
 
 class Evaluate(Stage):
@@ -25,11 +26,13 @@ class Evaluate(Stage):
         "evaluation": ("space", "image_size", "cuda_graphs", "dataset", "seed", "num_classes", "in_channels")
     }
     sizes = ("evaluation",)
+    reads = ("evaluation",)
 
-    def __init__(self, module: Evaluation, data: EvaluationData, genotype: Genotype | None) -> None:
+    def __init__(self, module: Evaluation, data: EvaluationData, genotype: Genotype | None, name: str = "") -> None:
         self.module: Evaluation = module
         self.data: EvaluationData = data
         self.given = genotype
+        self._given_as = name
 
     @classmethod
     def build(cls, parts: Parts) -> "Evaluate":
@@ -47,7 +50,10 @@ class Evaluate(Stage):
             "evaluation", space=space, image_size=image_size, seed=settings["seed"], cuda_graphs=settings["cuda_graphs"]
         )
         data = parts.make("evaluation", EvaluationData, dataset=parts.dataset, seed=settings["seed"])
-        return cls(module, data, genotype)
+        return cls(module, data, genotype, str(settings["genotype"]))
+
+    def origin(self) -> Origin:
+        return _origin_of(self._given_as)
 
     def begin(self, needed: Product | None) -> None:
         assert isinstance(needed, Genotype), "an evaluation has a genotype"
@@ -58,3 +64,16 @@ class Evaluate(Stage):
 
     def publish(self, folder: RunFolder, loggers: Sequence[Logger], lineage: Lineage) -> None:
         lineage.weights(folder.path / "checkpoints" / f"{self.name}.ckpt", folder.metrics)
+
+
+def _origin_of(name: str) -> Origin:
+    """That of a published cell, of the search that left a genotype.json beside its mask, or of a file of its own."""
+    if name.lower() in published_cells():
+        return Origin(name.lower())
+    path = Path(name).resolve()
+    if path.name != "genotype.json":
+        return Origin(path.stem)
+    try:
+        return Origin.of_mask(Mask.load(path.with_name("mask.json")))
+    except ValueError:  # there is none: it was put there by hand
+        return Origin(path.parent.name)

@@ -10,7 +10,7 @@ from halfnas.data import ImageDataset, PruningData
 from halfnas.pruning import NoPruner, NothingUsable, Pruner, PruningModule
 from halfnas.runs.folder import RunFolder
 from halfnas.spaces import Mask, SearchSpace, check_ratio
-from halfnas.stages.stage import Parts, Stage
+from halfnas.stages.stage import Origin, Parts, Stage
 
 
 class Prune(Stage):
@@ -21,6 +21,7 @@ class Prune(Stage):
     leaves = "mask"
     given_by = "mask=PATH of a mask.json, or pruner=none to search everything"
     sizes = ("pruner.network",)
+    reads = ("pruner", "ratio")
     axis = "trainer/global_step"  # one epoch of many steps
     mistakes: ClassVar[Mapping[type[Exception], str]] = {NothingUsable: "pruner"}
 
@@ -59,6 +60,9 @@ class Prune(Stage):
     def runs_unasked(cls, settings: Mapping[str, Any]) -> bool:
         """Where everything is kept."""
         return settings["pruner"].get("name") == NoPruner.name
+
+    def origin(self) -> Origin:
+        return Origin.of_mask(self.module.mask)
 
     def warnings(self, settings: Mapping[str, Any]) -> list[str]:
         if not self.runs_unasked(settings) or settings["ratio"] == 1:

@@ -12,7 +12,7 @@ from halfnas.networks import ENGINES, build_supernet, check_compile, check_engin
 from halfnas.runs.folder import RunFolder
 from halfnas.search import SearchMethod
 from halfnas.spaces import Genotype, Mask, SearchSpace
-from halfnas.stages.stage import Parts, Product, Stage, Takers
+from halfnas.stages.stage import Origin, Parts, Product, Stage, Takers
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ class Search(Stage):
     needs = "mask"
     leaves = "genotype"
     given_by = "genotype=PATH of a genotype.json, or a published cell's name"
+    reads = ("searcher", "supernet")
     takers: ClassVar[Takers] = {
         "searcher": (SearchData,),
         "supernet": (build_supernet,),
@@ -67,6 +68,10 @@ class Search(Stage):
         )
         data = parts.make("searcher", SearchData, dataset=parts.dataset, seed=seed, warmup_epochs=module.frozen_epochs)
         return cls(module, data, space, mask)
+
+    def origin(self) -> Origin:
+        assert isinstance(self.given, Mask), "a run that begins with a search has a mask"
+        return Origin.of_mask(self.given)
 
     def warnings(self, settings: Mapping[str, Any]) -> list[str]:
         return self.module.warnings()

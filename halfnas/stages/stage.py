@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -19,6 +20,36 @@ Product = Mask | Genotype
 #: Group of settings -> what takes some of them.
 Takers = Mapping[str, Sequence[Callable[..., Any]]]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the architecture of a run comes from: what names the run, whatever its other settings say.
+
+    Attributes:
+        name: pruner, ratio and seed of the mask, `nngp-r0.50-s0`, or the name of a genotype that is given, `darts_v2`.
+        pruner, ratio, seed: those of the mask; None where there is none.
+    """
+
+    name: str
+    pruner: str | None = None
+    ratio: float | None = None
+    seed: int | None = None
+
+    @classmethod
+    def of_mask(cls, mask: Mask) -> "Origin":
+        """That of what a mask leaves."""
+        ratio = f"{mask.ratio:.2f}" if mask.ratio == round(mask.ratio, 2) else f"{mask.ratio:g}"
+        return cls(f"{mask.pruner}-r{ratio}-s{mask.seed}", mask.pruner, mask.ratio, mask.seed)
+
+    @property
+    def tag(self) -> str:
+        """What runs with other seeds and ratios have in common: the pruner, or the genotype's name."""
+        return self.pruner or self.name
+
+    def run_name(self, seed: int) -> str:
+        """The name of a run with a seed of its own, which is told where the origin's is another or none."""
+        return self.name if self.seed == seed else f"{self.name}-{'run' if self.pruner else 's'}{seed}"
 
 
 class Parts(Protocol):
@@ -69,6 +100,7 @@ class Stage(ABC):
         takers: group of settings -> what takes some of them besides the class that the group names.
         reserved: group of settings -> arguments that are no settings, since `build` gives them.
         sizes: where settings stand that are sizes of the space, in place of those that it has.
+        reads: the settings, whole groups among them, that no other stage reads.
         mistakes: errors of a training that are a mistake in the settings -> the group that is wrong.
         module: what is trained.
         data: what it is trained on.
@@ -85,6 +117,7 @@ class Stage(ABC):
     takers: ClassVar[Takers] = {}
     reserved: ClassVar[Mapping[str, Sequence[str]]] = {}
     sizes: ClassVar[Sequence[str]] = ()
+    reads: ClassVar[Sequence[str]] = ()
     mistakes: ClassVar[Mapping[type[Exception], str]] = {}
 
     module: LightningModule
@@ -100,6 +133,10 @@ class Stage(ABC):
     def runs_unasked(cls, settings: Mapping[str, Any]) -> bool:
         """Whether it also runs where only a later stage is asked for, as nothing has to be decided."""
         return False
+
+    @abstractmethod
+    def origin(self) -> Origin:
+        """Where the architecture of a run comes from that begins with this stage."""
 
     def warnings(self, settings: Mapping[str, Any]) -> list[str]:
         """What a user should know of the settings before the stage runs."""

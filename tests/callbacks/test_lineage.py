@@ -129,22 +129,8 @@ def test_jobs_of_a_sweep_do_not_overwrite_each_other(tmp_path, space):
     assert len(names) == 3
 
 
-def test_columns_are_those_of_a_given_mask(run, tmp_path, space):
-    mask = Mask.random(space, ratio=0.25, seed=0)
-    lineage(run).mask(mask, mask.save(tmp_path / "mask.json"), given=True)
-    assert run.config == {"pruner": "random", "ratio": 0.25, "searcher": "darts"}
-
-
-def test_columns_of_a_mask_that_was_made(run, tmp_path, space):
-    """`pruner=none` has no use for `ratio`; the pruner keeps the name that it was chosen by."""
-    mask = Mask.full(space)
-    lineage(run).mask(mask, mask.save(tmp_path / "mask.json"))
-    assert run.config == {"pruner": "nngp", "ratio": 1.0, "searcher": "darts"}
-
-
-def test_a_given_genotype_has_no_pruner(run, tmp_path):
+def test_a_given_genotype_is_an_input(run, tmp_path):
     lineage(run).genotype(FOUND, FOUND.save(tmp_path / "genotype.json"), given=True)
-    assert run.config == {"pruner": None, "ratio": None, "searcher": None}
     assert [artifact.type for artifact in run.inputs] == ["genotype"]
     assert run.outputs == []
 

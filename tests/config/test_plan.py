@@ -334,8 +334,11 @@ def test_a_scoring_network_is_checked_only_where_there_is_one(settings):
     [
         ("searcher.epochs=3 searcher.warmup_epochs=3", "the architecture is never trained"),
         ("pruner=none", "`ratio=0.5` has no effect with pruner=none"),
-        ("stage=prune genotype=darts_v2", "`genotype` has no effect: nothing is evaluated"),
-        ("genotype=darts_v2 mask=no_such.json", "`mask` has no effect: nothing is searched"),
+        ("stage=prune genotype=darts_v2", "`genotype=darts_v2` has no effect: nothing is evaluated"),
+        (
+            "genotype=darts_v2 mask=no_such.json",
+            "`mask=no_such.json` has no effect: nothing is searched, as the genotype is given",
+        ),
     ],
 )
 def test_settings_without_effect_warn_and_run(settings, caplog, overrides, warning):
@@ -344,6 +347,38 @@ def test_settings_without_effect_warn_and_run(settings, caplog, overrides, warni
 
     [record] = [r for r in caplog.records if r.name.startswith("halfnas")]
     assert warning in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("typed", "warnings"),
+    [
+        (
+            "mask=MASK pruner=random ratio=0.25 searcher.epochs=20",
+            ["`pruner=random`, `ratio=0.25` have no effect: nothing is pruned, as the mask is given"],
+        ),
+        (
+            "genotype=darts_v2 pruner.repeats=2 supernet.engine=plain evaluation.epochs=3",
+            [
+                "`pruner.repeats=2` has no effect: nothing is pruned, as the genotype is given",
+                "`supernet.engine=plain` has no effect: nothing is searched, as the genotype is given",
+            ],
+        ),
+        (
+            "stage=prune searcher.epochs=3 evaluation.epochs=3",
+            [
+                "`searcher.epochs=3` has no effect: nothing is searched",
+                "`evaluation.epochs=3` has no effect: nothing is evaluated",
+            ],
+        ),
+        ("pruner=random ratio=0.25 searcher=random evaluation.epochs=3 seed=1", []),
+    ],
+)
+def test_what_is_typed_and_never_read_warns(settings, caplog, tmp_path, typed, warnings):
+    mask = Mask.random(load_space("darts"), ratio=0.5, seed=0).save(tmp_path / "mask.json")
+    overrides = typed.replace("MASK", str(mask)).split()
+    with caplog.at_level(logging.WARNING):
+        make_plan(settings(*overrides), overrides)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("halfnas")] == warnings
 
 
 @pytest.mark.parametrize(

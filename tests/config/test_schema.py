@@ -30,3 +30,11 @@ def test_hash_does_not_depend_on_the_order():
     assert overrides_hash(["a=1", "b=2"]) != overrides_hash(["a=1", "b=3"])
     # The first eight digits of sha256 of no bytes.
     assert overrides_hash([]) == "e3b0c442"
+
+
+def test_the_seed_of_a_long_name_can_be_read():
+    long = ",".join(f"evaluation.setting_{number}={number}" for number in range(9))
+    assert job_folder(f"{long},seed=12,space=darts").rsplit("-", 1)[0].endswith("_seed-12")
+    assert job_folder(f"a={'x' * 200},seed=1") != job_folder(f"a={'x' * 200},seed=11")
+    assert job_folder("mask=a/b,seed=3").startswith("mask-a_b_seed-3-")
+    assert len(job_folder(f"a={'x' * 300},seed=4294967295")) < 150

@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
-from halfnas.config.schema import register
+from halfnas.config.schema import job_folder, register
 from halfnas.jobs import folders
 from halfnas.runs.files import read_json
 from halfnas.spaces.load import CONF
@@ -99,6 +99,50 @@ def test_planned_jobs():
         f"pruner-{pruner}_ratio-0.5_seed-{seed}" for seed in (0, 1) for pruner in ("nngp", "random")
     ]  # what is typed wins over the yaml's, and hparams_search is in no name
     assert jobs["pruner-random_ratio-0.5_seed-1"] == ["seed=1", "ratio=0.5", "pruner=random", "hparams_search=mine"]
+
+
+def start(folder, *overrides, params=None):
+    """Start a sweep in a folder; returns the settings and the jobs that sweep.json has."""
+    cfg = composed(*overrides)
+    with open_dict(cfg):
+        cfg.hydra.sweep.dir = str(folder)
+        cfg.hydra.sweeper.params = params
+    folders.LaunchFolders().on_multirun_start(cfg)
+    return cfg, read_json(folder / "sweep.json")["jobs"]
+
+
+@pytest.mark.usefixtures("nothing_started")
+@pytest.mark.parametrize(
+    ("overrides", "params", "names"),
+    [
+        (["pruner=ntk,zen", "searcher.epochs=3", "+x=1", "seed=0"], None, ["pruner-ntk_seed-0", "pruner-zen_seed-0"]),
+        (["searcher.epochs=3", "seed=0,1"], None, ["seed-0", "seed-1"]),
+        (["seed=4", "searcher.epochs=3"], {"ratio": "0.25,0.5"}, ["ratio-0.25_seed-4", "ratio-0.5_seed-4"]),
+        (["ratio=0.5", "searcher.epochs=3"], {"ratio": "0.25,0.5", "seed": "0,1"}, ["seed-0", "seed-1"]),
+        (["ratio=0.5"], None, ["ratio-0.5"]),
+        (["ratio=0.5", "seed=1"], None, ["seed-1"]),
+    ],
+)  # fmt: skip
+def test_folders_name_what_is_swept_and_the_seed(tmp_path, overrides, params, names):
+    cfg, jobs = start(tmp_path, *overrides, params=params)
+    assert list(jobs) == names
+    assert all(set(overrides) - set(job) <= {o for o in overrides if "," in o} for job in jobs.values())
+    # What Hydra itself makes of it, job by job:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for name, job in jobs.items():
+            hydra = ["hydra.job.num=0", "hydra.mode=MULTIRUN", *cfg.hydra.overrides.hydra]
+            made = compose("config", [*hydra, *job], return_hydra_config=True)
+            assert job_folder(made.hydra.job.override_dirname) == name
+
+
+@pytest.mark.usefixtures("nothing_started")
+def test_other_jobs_of_the_same_folder_are_not_written_over(tmp_path):
+    start(tmp_path, "seed=0,1", "searcher.epochs=2")
+    _, again = start(tmp_path, "seed=0,1,2", "searcher.epochs=2")
+    assert list(again) == ["seed-0", "seed-1", "seed-2"]
+    _, others = start(tmp_path, "seed=0", "searcher.epochs=4")
+    assert list(others)[3:] == ["searcher.epochs-4_seed-0"]
+    assert others["seed-0"] == ["seed=0", "searcher.epochs=2"]
 
 
 def test_a_sweeper_that_decides_as_it_goes_has_no_plan():

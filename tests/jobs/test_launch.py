@@ -1,4 +1,4 @@
-"""Between Hydra and a job: its name, its group, its process."""
+"""Between Hydra and a job: its group, its process."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from halfnas.runs.files import write_json
 
 QUIET = {"version": 1, "disable_existing_loggers": False, "root": {"level": "ERROR"}}
 
-# --- names ------------------------------------------------------------------------------------------------------------
+# --- groups -----------------------------------------------------------------------------------------------------------
 
 
 def hydra(mode=RunMode.RUN, **choices):
@@ -34,35 +34,11 @@ def settings(**changes):
     return cfg
 
 
-def test_a_run_is_named_after_what_it_does():
-    wandb = launch._settled(settings(), hydra(), Path("here")).logger.wandb
+def test_a_run_knows_how_it_was_started():
+    wandb = launch._settled(settings(), hydra(space="darts", searcher="gdas"), Path("here")).logger.wandb
 
-    assert (wandb.name, wandb.job_type, wandb.save_dir) == ("nngp-r0.50-s3", "pipeline", "here")
-    assert list(wandb.tags) == ["nngp", "digits", "mine"]
-
-
-@pytest.mark.parametrize(
-    ("ratio", "name"),
-    [(1, "nngp-r1.00-s3"), (0.25, "nngp-r0.25-s3"), ("abc", "nngp-rabc-s3"), (None, "nngp-rNone-s3")],
-)
-def test_any_ratio_makes_a_name(ratio, name):
-    """The checks come later."""
-    assert launch._settled(settings(ratio=ratio), hydra(), Path("here")).name == name
-
-
-def test_several_pruners_at_once_have_the_name_of_the_last():
-    """Hydra does not note a choice that is a list."""
-    chosen = hydra()
-    del chosen.runtime.choices["pruner"]
-    wandb = launch._settled(settings(pruner={"name": "naswot"}), chosen, Path("here")).logger.wandb
-    assert wandb.name == "naswot-r0.50-s3"
-    assert list(wandb.tags) == ["naswot", "digits", "mine"]
-
-
-def test_a_name_given_is_kept():
-    cfg = launch._settled(settings(name="mine"), hydra(), Path("here"))
-
-    assert cfg.name == cfg.logger.wandb.name == "mine"
+    assert (wandb.job_type, wandb.save_dir) == ("pipeline", "here")
+    assert wandb.columns == {"dataset": "digits", "space": "darts", "searcher": "gdas"}
 
 
 @pytest.mark.parametrize(
@@ -91,10 +67,6 @@ def test_settings_themselves_are_left_alone():
     launch._settled(cfg, hydra(), Path("here"))
 
     assert OmegaConf.to_container(cfg) == before
-
-
-def test_without_wandb_there_is_a_name_all_the_same():
-    assert launch._settled(settings(logger={}), hydra(), Path("here")).name == "nngp-r0.50-s3"
 
 
 def launched(monkeypatch, tmp_path, mode, **changes):

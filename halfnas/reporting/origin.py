@@ -1,0 +1,37 @@
+"""What a run worked on, in place of what its settings ask for: a given mask or genotype has another origin."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from halfnas.spaces import Mask
+
+#: Stages, as settings name them, that start from a mask, or from a genotype, where one is given.
+FROM_MASK, FROM_GENOTYPE = ("pipeline", "search"), ("pipeline", "evaluate")
+
+
+def as_ran(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Leave out settings that nothing has read, and take pruner and ratio from the mask that was searched.
+
+    Args:
+        settings: those of the run, flat; `pruner` is None where several were joined.
+        folder: the run's, with its copy of the mask.
+
+    Returns:
+        The settings; a mask from another seed than the run's is told by its seed, `mask_seed`.
+
+    Raises:
+        ValueError: the mask that is needed cannot be read.
+    """
+    given_genotype = settings.get("genotype") is not None and settings.get("stage") in FROM_GENOTYPE
+    given_mask = settings.get("mask") is not None and settings.get("stage") in FROM_MASK and not given_genotype
+    unread = ["mask"] if given_mask or given_genotype else []
+    unread += ["pruner"] if given_mask else ["pruner", "ratio", "searcher", "supernet"] if given_genotype else []
+    found = {key: value for key, value in settings.items() if key.split(".")[0] not in unread}
+    path = folder / "mask.json"
+    if given_mask or (not given_genotype and settings.get("pruner") is None and path.is_file()):
+        mask = Mask.load(path)
+        found |= {"pruner": mask.pruner, "ratio": mask.ratio}
+        if given_mask and mask.seed != settings.get("seed"):
+            found["mask_seed"] = mask.seed
+    return found
