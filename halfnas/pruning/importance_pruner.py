@@ -120,7 +120,7 @@ class ImportancePruner(Pruner):
         """Start with everything kept."""
         self._scoring_space = scoring_space
         self._seed = seed
-        self._candidates = Competition(space, ratio, self._scope)
+        self._candidates = Competition(space, ratio, self._scope, seed)
         self._whole = replace(Mask.full(space), ratio=ratio, pruner=self.name, seed=seed)
         self._start = np.ones(len(self._candidates), dtype=bool)
         self._eliminate = Elimination(self._candidates, self._rounds)
