@@ -23,6 +23,7 @@ class Config:
     seed: int = 0
     mask: str | None = None
     genotype: str | None = None
+    benchmark: str | None = None
     name: str | None = None
     cuda_graphs: Any = "auto"  # checked where the steps are
     optimized_metric: str = "search/val_acc"

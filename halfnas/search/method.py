@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from lightning.pytorch import LightningModule
 
 from halfnas.spaces import Genotype, Mask, Strengths
+from halfnas.spaces.trained import TrainedTable
 
 
 class SearchMethod(LightningModule, ABC):
@@ -17,11 +18,13 @@ class SearchMethod(LightningModule, ABC):
         stage: prefix of the metrics.
         epochs: of the training; 0 where nothing is trained.
         frozen_epochs: those, from the first one on, that do not read the second half of the images.
+        table: what architectures are worth, to be told after every epoch; never used to choose one.
     """
 
     stage = "search"
     epochs: int
     frozen_epochs: int
+    table: TrainedTable | None = None
 
     def warnings(self) -> list[str]:
         """What a user should know of the settings before the search runs."""

@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Unpack
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
+from halfnas.search.decisions import Decisions
 from halfnas.search.regularizers import Regularizer
 from halfnas.search.relaxations import Relaxation, Softmax
 from halfnas.search.step import BilevelStep
@@ -70,6 +72,7 @@ class BilevelSearch(SupernetSearch):
 
     def begin(self, mask: Mask) -> None:
         super().begin(mask)
+        self._start = self._decisions()
         alone = all(len(edge) == 1 for edges in mask.kept.values() for edge in edges)
         if alone and not self.supernet.beta and mask.leaves_a_choice(self._space):
             log.warning(
@@ -83,6 +86,42 @@ class BilevelSearch(SupernetSearch):
 
     def strengths(self) -> Mapping[str, Strengths]:
         return self.supernet.strengths()
+
+    def _decisions(self) -> Decisions:
+        return Decisions.of(self._space, self.supernet.strengths(), self.seed)
+
+    def metrics(self) -> dict[str, float]:
+        """K, and whether the architecture is more than a tie-break."""
+        decisions = self._decisions()
+        if not decisions.chosen:
+            return super().metrics()
+        if decisions.is_tie_break:
+            log.warning("%s", self._explain_tie(decisions))
+        tie = {"moved_edges_chance": decisions.moved_by_chance, "tie_break": float(decisions.is_tie_break)}
+        return super().metrics() | {f"search/{name}": value for name, value in tie.items()}
+
+    def _explain_tie(self, decisions: Decisions) -> str:
+        weight = 0.0 if self.regularizer is None else self.regularizer.weight_at(self.epochs - 1, self.epochs)
+        reasons = [f"the regulariser, with a weight of {weight:g} in the end, outweighs the task"] if weight else []
+        reasons += [
+            f"searcher.architecture_learning_rate={self.architecture_learning_rate:g} is too low",
+            f"{max(self.epochs - self.frozen_epochs, 0)} epochs of architecture steps are too few",
+        ]
+        return (
+            "the architecture found is a tie-break: on average chosen and next candidate differ by "
+            f"{decisions.relative_margin:.2%} of their strength, so that its random start decides; maybe "
+            + ", or ".join(reasons)
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the start preferred."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["start"] = self._start.chosen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from that start."""
+        super().on_load_checkpoint(checkpoint)
+        self._start = replace(self._start, chosen=checkpoint["start"])
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """SGD on the weights, Adam on the architecture; they share no parameter."""
@@ -116,14 +155,34 @@ class BilevelSearch(SupernetSearch):
     def on_train_epoch_end(self) -> None:
         """Log what the steps of the epoch measured, and where the architecture stands."""
         super().on_train_epoch_end()
+        self._log_decisions()
         entropies = {
             kind: torch.stack([torch.special.entr(w.detach()).sum() for w in mixing.operations]).mean()
             for kind, mixing in self.supernet.mixing().items()
         }
         genotype = self.genotype
+        if self.table is not None:
+            worth = self.table.look_up(genotype)
+            self._log(1, true_acc=worth["true_acc"], true_rank=worth["true_rank"])
         skips = {kind: genotype.count("skip_connect", kind) for kind in entropies}
         if is_chain(genotype.cells):  # one of each for all of its layers
             self._log(1, entropy_nats=torch.stack(list(entropies.values())).mean(), skip_connects=sum(skips.values()))
             return
         for kind, entropy in entropies.items():
             self._log(1, **{f"entropy_{kind}_nats": entropy, f"skip_connects_{kind}": skips[kind]})
+
+    def _log_decisions(self) -> None:
+        """Log how far the search has decided, where there is anything to decide."""
+        decisions = self._decisions()
+        if not decisions.chosen:
+            return
+        alphas = [alpha_O for kind in self.supernet.alpha for alpha_O in self.supernet.edge_alphas(kind)]
+        spread = torch.stack(
+            [alpha_O.detach().max() - alpha_O.detach().min() for alpha_O in alphas if len(alpha_O) > 1]
+        )
+        self._log(
+            1,
+            moved_edges=decisions.moved_from(self._start),
+            decision_margin=decisions.margin,
+            alpha_spread=spread.mean(),
+        )

@@ -85,6 +85,7 @@ class NASBench201Space(SearchSpace):
     """
 
     name = "nasbench201"
+    tables = ("nasbench201_val.csv", "nasbench201_latency.csv")
     published_partial_channels = 4  # that of the DARTS space
 
     def __init__(self, init_channels: int, num_cells: int, num_classes: int = 10, in_channels: int = 3) -> None:
@@ -144,6 +145,9 @@ class NASBench201Space(SearchSpace):
 
     def architecture_string(self, genotype: Genotype) -> str:
         return to_architecture_string(genotype)
+
+    def parse_architecture(self, text: str) -> Genotype:
+        return from_architecture_string(text)
 
     def check_genotype(self, genotype: Genotype) -> None:
         super().check_genotype(genotype)

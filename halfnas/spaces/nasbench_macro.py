@@ -35,6 +35,7 @@ class NASBenchMacroSpace(ChainSpace):
     """
 
     name = "nasbench_macro"
+    tables = ("nasbench_macro.csv",)
 
     def __init__(self, width_multiplier: float, num_classes: int = 10, in_channels: int = 3) -> None:
         check_width_multiplier(width_multiplier)
@@ -63,6 +64,9 @@ class NASBenchMacroSpace(ChainSpace):
 
     def architecture_string(self, genotype: Genotype) -> str:
         return to_architecture_string(genotype)
+
+    def parse_architecture(self, text: str) -> Genotype:
+        return from_architecture_string(text)
 
 
 def from_architecture_string(text: str) -> Genotype:

@@ -155,10 +155,13 @@ class SearchSpace(ABC):
         name: what mask and genotype files say under `space`, and the name of its yaml.
         published_partial_channels: K of PC-DARTS in this space, which `partial_channels=auto` stands for; 1 where there
             are no partial channels.
+        tables: files with the trained accuracies of all architectures, as they are published, and then with latencies;
+            empty where there are none. See `halfnas.spaces.trained`.
     """
 
     name: str
     published_partial_channels: int = 1
+    tables: tuple[str, ...] = ()
 
     def __init__(self, *, num_classes: int, in_channels: int) -> None:
         self.num_classes = num_classes
@@ -222,6 +225,14 @@ class SearchSpace(ABC):
     def architecture_string(self, genotype: "Genotype") -> str | None:
         """A genotype of this space as its authors write it; None where they have no way of their own."""
         return None
+
+    def parse_architecture(self, text: str) -> "Genotype":
+        """The genotype of an architecture as the authors of the space write it.
+
+        Raises:
+            ValueError: it is not written so, or they have no way of their own.
+        """
+        raise ValueError(f"the authors of the {self.name} space have no way of their own of writing an architecture")
 
     def check_genotype(self, genotype: "Genotype") -> None:
         """Raise ValueError where `genotype` is not an architecture of this space."""

@@ -10,6 +10,8 @@ from halfnas.data import ImageDataset, PruningData
 from halfnas.pruning import NoPruner, NothingUsable, Pruner, PruningModule
 from halfnas.runs.folder import RunFolder
 from halfnas.spaces import Mask, SearchSpace, check_ratio
+from halfnas.spaces.trained import TrainedTable
+from halfnas.stages.benchmark import table_for, worth_of_mask
 from halfnas.stages.stage import Origin, Parts, Stage
 
 
@@ -25,10 +27,13 @@ class Prune(Stage):
     axis = "trainer/global_step"  # one epoch of many steps
     mistakes: ClassVar[Mapping[type[Exception], str]] = {NothingUsable: "pruner"}
 
-    def __init__(self, module: PruningModule, data: PruningData, space: SearchSpace) -> None:
+    def __init__(
+        self, module: PruningModule, data: PruningData, space: SearchSpace, table: TrainedTable | None = None
+    ) -> None:
         self.module: PruningModule = module
         self.data: PruningData = data
         self.space = space
+        self._table = table
 
     @classmethod
     def build(cls, parts: Parts) -> "Prune":
@@ -54,7 +59,7 @@ class Prune(Stage):
             num_batches=pruner.max_steps,
             seed=seed,
         )
-        return cls(module, data, space)
+        return cls(module, data, space, table_for(parts))
 
     @classmethod
     def runs_unasked(cls, settings: Mapping[str, Any]) -> bool:
@@ -82,7 +87,9 @@ class Prune(Stage):
         return self.module.mask
 
     def metrics(self) -> dict[str, float]:
-        return {"prune/kept_fraction": self.module.mask.kept_fraction(self.space)}
+        mask = self.module.mask
+        worth = {} if self._table is None else worth_of_mask(self._table, mask)
+        return {"prune/kept_fraction": mask.kept_fraction(self.space)} | worth
 
     def publish(self, folder: RunFolder, loggers: Sequence[Logger], lineage: Lineage) -> None:
         publish_mask(self.module.mask, self.space, folder.figures, loggers)

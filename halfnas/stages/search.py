@@ -12,6 +12,7 @@ from halfnas.networks import ENGINES, build_supernet, check_compile, check_engin
 from halfnas.runs.folder import RunFolder
 from halfnas.search import SearchMethod
 from halfnas.spaces import Genotype, Mask, SearchSpace
+from halfnas.stages.benchmark import table_for, worth_of_mask
 from halfnas.stages.stage import Origin, Parts, Product, Stage, Takers
 
 log = logging.getLogger(__name__)
@@ -63,10 +64,12 @@ class Search(Stage):
             with parts.checking("mask"):
                 mask = Mask.load(path).ordered(space)
         seed = parts.settings["seed"]
+        table = table_for(parts)
         module: SearchMethod = parts.make(
             "searcher", space=space, supernet=supernet, seed=seed, cuda_graphs=parts.settings["cuda_graphs"]
         )
         data = parts.make("searcher", SearchData, dataset=parts.dataset, seed=seed, warmup_epochs=module.frozen_epochs)
+        module.table = table
         return cls(module, data, space, mask)
 
     def origin(self) -> Origin:
@@ -80,13 +83,23 @@ class Search(Stage):
         assert isinstance(needed, Mask), "a search has a mask"
         if not needed.leaves_a_choice(self.space):
             log.warning("the mask leaves one architecture: there is nothing to choose; raise `ratio`")
+        self._mask = needed
         self.module.begin(needed)
 
     def product(self) -> Genotype:
         return self.module.genotype
 
     def metrics(self) -> dict[str, float]:
-        return self.module.metrics()
+        return self.module.metrics() | self._worth()
+
+    def _worth(self) -> dict[str, float]:
+        """What the architecture found is worth, and what the mask has left to be found."""
+        table = self.module.table
+        if table is None:
+            return {}
+        found, left = table.look_up(self.module.genotype), worth_of_mask(table, self._mask)
+        gap = left["prune/best_true_acc"] - found["true_acc"]
+        return {f"search/{name}": value for name, value in found.items()} | {"search/true_gap": gap} | left
 
     def publish(self, folder: RunFolder, loggers: Sequence[Logger], lineage: Lineage) -> None:
         publish_genotype(self.module.genotype, self.module.strengths(), self.space, folder.figures, loggers)
