@@ -7,8 +7,8 @@ import numpy as np
 
 from halfnas.spaces import SearchSpace, Strengths, ordered
 
-#: Chosen and next strength that differ by less than this part of the chosen one, in the mean, are a tie-break: the random
-#: start of alpha, of a standard deviation of 1e-3, makes 0.001.
+#: Chosen and next strength that differ by less than this part of the chosen one, in the mean, are a tie-break: the
+#: random start of alpha, of a standard deviation of 1e-3, makes 0.001.
 TIE = 0.01
 
 

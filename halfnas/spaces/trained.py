@@ -1,7 +1,7 @@
 """Tables of trained accuracy: what every architecture of a space is worth once it is trained.
 
-For spaces of which all architectures have been trained: NAS-Bench-201 (Dong & Yang, ICLR 2020) and NAS-Bench-Macro (Su et
-al., CVPR 2021). The tables are not part of this package; a user's own has the same columns, see `TrainedTable.load`.
+For spaces of which all architectures have been trained: NAS-Bench-201 (Dong & Yang, ICLR 2020) and NAS-Bench-Macro (Su
+et al., CVPR 2021). The tables are not part of this package; a user's own has the same columns, see `TrainedTable.load`.
 """
 
 import csv
@@ -70,8 +70,8 @@ class TrainedTable:
         ...; and in `<device>_ms`, if at all, its latency in milliseconds.
 
         Args:
-            path: the file, or a folder with the file that the space names (`SearchSpace.tables`). Latencies may stand in
-                the other files that it names, in the same folder.
+            path: the file, or a folder with the file that the space names (`SearchSpace.tables`). Latencies may stand
+                in the other files that it names, in the same folder.
             space: the space that is searched.
             dataset: name of the dataset.
 
@@ -104,11 +104,12 @@ class TrainedTable:
         accuracies = np.mean([_floats(file, column, rows[column]) for column in columns], axis=0) / 100
         if not np.all((accuracies >= 0) & (accuracies <= 1)):
             raise ValueError(f"{file}: {', '.join(columns)} must be accuracies in percent, between 0 and 100")
-        latencies = {column: rows[column] for column in rows if column.endswith(LATENCY)}
-        latencies = {name.removesuffix(LATENCY): _floats(file, name, values) for name, values in latencies.items()}
+        latencies = _latencies(file, rows, architectures, architectures)
         for other in space.tables[1:]:
             if path.is_dir() and (path / other).is_file():
-                latencies |= _latencies(path / other, architectures)
+                more = _read(path / other)
+                known = next((more[column] for column in ARCHITECTURE if column in more), [])
+                latencies |= _latencies(path / other, more, known, architectures)
         try:
             return cls(space, architectures, accuracies, latencies, ", ".join(columns))
         except ValueError as error:
@@ -194,16 +195,15 @@ def _floats(path: Path, column: str, values: Sequence[str]) -> Floats:
     return found
 
 
-def _latencies(path: Path, architectures: Sequence[str]) -> dict[str, Floats]:
-    """Those of a file of latencies alone, in the order of the architectures; NaN where it does not have one."""
-    rows = _read(path)
-    names = next((rows[column] for column in ARCHITECTURE if column in rows), [])
-    index = {text: n for n, text in enumerate(names)}
+def _latencies(
+    path: Path, columns: Mapping[str, Sequence[str]], known: Sequence[str], wanted: Sequence[str]
+) -> dict[str, Floats]:
+    """Those of a file with a row for each of `known`, in the order of `wanted`; NaN where there is none."""
+    index = {text: n for n, text in enumerate(known)}
     found = {}
-    for column in rows:
+    for column, entries in columns.items():
         if column.endswith(LATENCY):
-            values = _floats(path, column, rows[column])
-            found[column.removesuffix(LATENCY)] = np.array(
-                [values[index[text]] if text in index else np.nan for text in architectures]
-            )
+            values = _floats(path, column, entries)
+            there = [values[index[text]] if text in index else np.nan for text in wanted]
+            found[column.removesuffix(LATENCY)] = np.array(there)
     return found
