@@ -130,7 +130,7 @@ def mixing_backward(
     grad_routed = (grad_kernel * fold.folded.transpose(0, 1)).sum(dim=(1, 3))
     if not any(needed):
         return grad_routed, None, None
-    grad_folded = (grad_kernel * routed[:, None, :, None]).sum(dim=0).transpose(0, 1)
+    grad_folded = (grad_kernel * routed[:, None, :, None]).transpose(1, 2).sum(dim=0)
     grad_linear, quadratic = fold_backward(grad_folded, fold, positions, needs_linear=needed.weights)
     # What is centred has a gradient without a mean.
     shift = kernel[..., 0, 0].mT @ (sums * (-1 / positions))
