@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from halfnas.networks.fused.batch_norms import EPS, Moments, accurate, count_positions
+from halfnas.networks.fused.precision import full_precision
 
 
 class Fold(NamedTuple):
@@ -62,9 +63,10 @@ def fold_(features: Tensor, linear: Tensor, identity: Tensor) -> tuple[Fold, Mom
     identity = identity.to(linear.dtype)
     mean = features.mean(dim=(0, 2, 3), dtype=linear.dtype)
     features.sub_(mean[:, None, None])  # products less the product of means would cancel
-    crossed = _crossed(features.to(linear.dtype), linear)
-    covariance = torch.baddbmm(identity, crossed, linear.mT, beta=EPS, alpha=1 / positions)
-    mean = (linear @ mean.view(len(linear), -1, 1))[..., 0]
+    with full_precision():
+        crossed = _crossed(features.to(linear.dtype), linear)
+        covariance = torch.baddbmm(identity, crossed, linear.mT, beta=EPS, alpha=1 / positions)
+        mean = (linear @ mean.view(len(linear), -1, 1))[..., 0]
     variance = covariance.flatten(1)[:, :: linear.shape[1] + 1].clamp_min(EPS)  # the diagonals
     scale = torch.rsqrt(variance)[..., None]
     return Fold(linear * scale, scale, crossed), Moments(mean, variance, positions)
@@ -86,7 +88,8 @@ def fold_backward(
     """
     folded, scale, crossed = fold
     along = (grad_folded * folded).sum(dim=2, keepdim=True)
-    quadratic = torch.baddbmm(folded[:, :1], folded.mT, along * folded, beta=0, alpha=-1 / positions)
+    with full_precision():
+        quadratic = torch.baddbmm(folded[:, :1], folded.mT, along * folded, beta=0, alpha=-1 / positions)
     grad_linear = None
     if needs_linear:
         grad_linear = torch.addcmul(grad_folded, along * scale, crossed, value=-1 / positions).mul_(scale)

@@ -1,16 +1,25 @@
 """The batch norms that the fused engine folds away, where channels cancel: in float32, against float64."""
 
+import threading
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from halfnas import build_supernet
 from halfnas.networks.fused.batch_norms import EPS
+from halfnas.networks.fused.cell import FusedCell
 from halfnas.networks.fused.convolutions import pointwise
+from halfnas.networks.fused.fan import Fan
 from halfnas.networks.fused.fold import fold_, fold_backward
+from halfnas.networks.fused.precision import full_precision
+from halfnas.spaces import DartsSpace
 
 U = torch.finfo(torch.float32).eps
+SWITCHES = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
 
 each_format = pytest.mark.parametrize(
     "memory_format", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"]
@@ -102,3 +111,132 @@ def test_what_cancels_altogether_has_no_variance():
         assert (moments.variance >= EPS).all()
         assert fold.folded.isfinite().all()
         assert fold.scale.isfinite().all()
+
+
+# --- switches of the process
+
+
+class Products(TorchDispatchMode):
+    """Products of float32 matrices: their names, and the precision that they were allowed."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        if name in {"mv", "mm", "bmm", "baddbmm", "addmm"} and args[-1].dtype == torch.float32:
+            self.seen.append((name, *(switch.fp32_precision for switch in SWITCHES)))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def restored():
+    yield
+    torch.set_float32_matmul_precision("highest")
+    for switch in (torch.backends, *SWITCHES):
+        switch.fp32_precision = "none"
+
+
+def loosen_all():
+    torch.backends.fp32_precision = "tf32"
+
+
+def loosen_cuda():
+    torch.backends.cuda.matmul.allow_tf32 = True
+
+
+LOOSENED = {
+    "high": lambda: torch.set_float32_matmul_precision("high"),
+    "medium": lambda: torch.set_float32_matmul_precision("medium"),
+    "allow_tf32": loosen_cuda,
+    "fp32_precision": loosen_all,
+}
+
+
+@pytest.mark.parametrize("loosen", LOOSENED.values(), ids=LOOSENED)
+def test_no_switch_loosens_statistics(restored, loosen):
+    torch.manual_seed(0)
+    features, linear = collinear(1e-2)
+    loosen()
+    before = [switch.fp32_precision for switch in SWITCHES]
+    with Products() as products:
+        fold, moments = folded(features, linear)
+        fold_backward(torch.randn_like(linear), fold, moments.positions, needs_linear=True)
+    assert len(products.seen) >= 4
+    assert {precision for _, *seen in products.seen for precision in seen} <= {"ieee", "none"}
+    assert [switch.fp32_precision for switch in SWITCHES] == before
+
+
+def fail_inside():
+    with full_precision():
+        assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+        raise KeyError
+
+
+def test_switches_are_back_after_an_error_and_still_inherit(restored):
+    torch.backends.fp32_precision = "tf32"
+    with pytest.raises(KeyError):
+        fail_inside()
+    assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    torch.backends.fp32_precision = "ieee"
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+
+
+def test_no_switch_loosens_the_backward_pass(restored):
+    torch.manual_seed(0)
+    supernet = build_supernet(DartsSpace(init_channels=4, num_cells=3), engine="fused")
+    loss = supernet(torch.randn(4, 3, 8, 8)).square().sum()
+    torch.set_float32_matmul_precision("high")
+    with Products() as products:
+        loss.backward()
+    # Products of two matrices alone are those of the classifier, and of weights with zeros and ones.
+    found = {precision for name, *seen in products.seen if name != "mm" for precision in seen}
+    assert {name for name, *_ in products.seen} == {"mv", "mm", "baddbmm"}
+    assert found <= {"ieee", "none"}
+
+
+def test_compiled_fans_are_called_at_full_precision(restored):
+    supernet = build_supernet(DartsSpace(init_channels=4, num_cells=3), engine="fused")
+    seen = []
+    for module in supernet.modules():
+        if isinstance(module, FusedCell):
+            module.compiled = True  # as if
+        if isinstance(module, Fan):
+            module.register_forward_pre_hook(lambda *_: seen.append(torch.backends.cuda.matmul.fp32_precision))
+    torch.set_float32_matmul_precision("high")
+    supernet(torch.randn(2, 3, 8, 8))
+    assert set(seen) == {"ieee"}
+    assert torch.get_float32_matmul_precision() == "high"
+
+
+def test_threads_wait_for_each_other(restored):
+    torch.set_float32_matmul_precision("high")
+    inside, seen = threading.Event(), []
+
+    def other():
+        inside.wait()
+        with full_precision():
+            seen.append(torch.backends.cuda.matmul.fp32_precision)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    with full_precision():
+        inside.set()
+        thread.join(0.1)
+        assert not seen
+    thread.join()
+    assert seen == ["ieee"]
+    assert torch.get_float32_matmul_precision() == "high"
+
+
+def test_statistics_are_float32_under_autocast():
+    torch.manual_seed(0)
+    features, linear = collinear(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        supernet = build_supernet(DartsSpace(init_channels=4, num_cells=3), engine="fused")
+        with Products() as products:
+            supernet(torch.randn(2, 3, 8, 8))
+    assert products.seen  # those of statistics are products of float32; others are convolutions
+    fold, moments = folded(features.bfloat16(), linear)
+    assert {part.dtype for part in (*fold, moments.mean, moments.variance)} == {torch.float32}
