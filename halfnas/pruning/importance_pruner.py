@@ -3,19 +3,20 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 from pydantic import Field
 
-from halfnas.pruning.aggregation import AGGREGATES
+from halfnas.pruning.aggregation import AGGREGATES, LEANING
 from halfnas.pruning.competition import SCOPES, Competition
 from halfnas.pruning.elimination import Elimination
 from halfnas.pruning.importance import COMBINATIONS, IMPORTANCES
 from halfnas.pruning.pruner import Pruner
 from halfnas.pruning.ranking import RankingFunction
-from halfnas.pruning.reliability import chance_agreement, half_agreement, whole_agreement
+from halfnas.pruning.reliability import chance_agreement, drawn_agreement, half_agreement, whole_agreement
 from halfnas.pruning.sample import Batch, Sample, scaled
 from halfnas.pruning.scoring import Scorer, Unusable
 from halfnas.spaces import Mask, SearchSpace
@@ -155,7 +156,10 @@ class ImportancePruner(Pruner):
         return metrics
 
     def metrics(self) -> dict[str, float]:
-        """Reliability: the agreement to be expected with a pruning from another seed, and what chance would give."""
+        """Reliability: the agreement to be expected with a pruning from another seed, and what chance would give.
+
+        Another seed orders equals in another way too.
+        """
         if not self._levels:
             return {}
         kept = self._candidates.flags(self.mask.kept)
@@ -165,9 +169,7 @@ class ImportancePruner(Pruner):
             "agreement_chance": chance_agreement(kept, self._candidates.groups),
         }
         if len(self._levels) >= 2:
-            metrics["agreement"] = whole_agreement(
-                self._half_agreement(), len(self._levels), kept, self._candidates.groups
-            )
+            metrics["agreement"] = self._agreement(np.array(self._levels), kept)
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -222,6 +224,17 @@ class ImportancePruner(Pruner):
         everything = np.array(self._levels)
         return half_agreement(everything, lambda half: self._keep(half, everything), self._seed)
 
+    def _agreement(self, levels_NJ: Floats, kept: Flags) -> float:
+        """With the mask of another seed."""
+        other = self._seed + 1  # for equals: any but that of the run
+        ours, theirs = (partial(self._keep, ties=seed) for seed in (self._seed, other))
+        if self._aggregate in LEANING:
+            return drawn_agreement(levels_NJ, self._candidates, ours, theirs, self._seed)
+        halves = half_agreement(levels_NJ, ours, self._seed, theirs)
+        if np.ptp(levels_NJ, axis=0).max() == 0:  # more of the same repeats: only equals are left to differ
+            return halves
+        return whole_agreement(halves, len(levels_NJ), kept, self._candidates.groups)
+
     def _update_mask(self) -> None:
         """The mask of all repeats so far."""
         candidates, everything = self._candidates, np.array(self._levels)
@@ -232,12 +245,12 @@ class ImportancePruner(Pruner):
         )
         self.mask = replace(self._whole, kept=kept, importance=named)
 
-    def _keep(self, levels_NJ: Floats, everything_MJ: Floats) -> Flags:
-        """The flags of the candidates that N of all M repeats would keep, [J]."""
+    def _keep(self, levels_NJ: Floats, everything_MJ: Floats | None = None, ties: int | None = None) -> Flags:
+        """The flags of the candidates that N of all M repeats would keep, [J]; `ties`: a seed that orders equals."""
         candidates = self._candidates
         scores = AGGREGATES[self._aggregate](levels_NJ, candidates, everything_MJ)
         kept = self._start.copy()
-        kept[candidates.remove(kept, scores, candidates.targets)] = False
+        kept[candidates.remove(kept, scores, candidates.targets, ties)] = False
         return kept
 
 

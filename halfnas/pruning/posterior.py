@@ -1,0 +1,105 @@
+"""What the repeats of a pruning leave open of the scores, and so what another pruning of as many would find.
+
+Letters of shapes: N repeats, J candidates, E edges, F families (the same operation on all edges of its kind of cell).
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from halfnas.pruning.competition import Competition
+from halfnas.spaces.candidates import Floats, Indices
+
+
+class Posterior:
+    """The scores as sums of parts, how large each is, and what is known of it afterwards.
+
+        score of candidate j in a repeat = level of its edge + worth of its operation + worth of it on this edge + noise
+
+    Each of the three parts varies from edge to edge (operation to operation) with a variance T, and its mean over the
+    repeats errs with a variance V / N; both are found by moments, T as the variance of the means less V / N, not below
+    0. Given a mean m, the part is then about w m with variance w V / N, w = T / (T + V / N). A part in which repeats do
+    not differ is known exactly. Levels and operations have one w each for all of them, the candidates of every family
+    one of their own. Noise, and errors likewise, are normal with the covariance that the repeats have, of different
+    candidates too.
+
+    Source: empirical Bayes for normal means, as `halfnas.pruning.aggregation.shrink`; here not to score by, but to draw
+    from: the means themselves, whose spread is that of truth and noise together, would make prunings agree too well.
+
+    Args:
+        scores_NJ: at least two repeats.
+        candidates: the groups that compete.
+    """
+
+    def __init__(self, scores_NJ: Floats, candidates: Competition) -> None:
+        self._edges, self._families = candidates.edges, candidates.families
+        self._means_J = scores_NJ.mean(axis=0)
+        deviations_NJ = np.where(np.ptp(scores_NJ, axis=0) > 0, scores_NJ - self._means_J, 0.0)
+        self._deviations_NJ = deviations_NJ / np.sqrt(len(scores_NJ) - 1)
+        means, errors = self._split(self._means_J[None]), self._split(self._deviations_NJ)
+        kinds = list(candidates.names)
+        kinds_F = np.zeros(len(means.worths[0]), dtype=np.int64)
+        kinds_F[self._families] = [kinds.index(place.kind) for place in candidates]
+        groups = (np.zeros(len(means.levels[0]), dtype=np.int64), kinds_F, self._families)
+        self._shifts, self._weights = zip(
+            *(
+                _estimate(mean[0], (error**2).sum(axis=0) / len(scores_NJ), group, each=each)
+                for mean, error, group, each in zip(means, errors, groups, (False, False, True), strict=True)
+            ),
+            strict=True,
+        )
+
+    def prunings(self, rng: np.random.Generator) -> Iterator[Floats]:
+        """Draw what is true, then one pruning of it after another, [N, J] each."""
+        repeats = len(self._deviations_NJ)
+        errors = self._split(rng.normal(size=(1, repeats)) @ self._deviations_NJ / np.sqrt(repeats))
+        levels_E, worths_F, own_J = (
+            shift + np.sqrt(weight) * error[0]
+            for shift, weight, error in zip(self._shifts, self._weights, errors, strict=True)
+        )
+        truth_J = self._means_J + levels_E[self._edges] + worths_F[self._families] + own_J
+        while True:
+            yield truth_J + rng.normal(size=(repeats, repeats)) @ self._deviations_NJ
+
+    def _split(self, rows: Floats) -> "_Parts":
+        levels = _means_of(rows, self._edges)
+        rows = rows - levels[:, self._edges]
+        worths = _means_of(rows, self._families)
+        return _Parts(levels, worths, rows - worths[:, self._families])
+
+
+class _Parts(NamedTuple):
+    """Rows of scores [R, J] as the levels of edges [R, E], the worths of operations [R, F] and what is left [R, J]."""
+
+    levels: Floats
+    worths: Floats
+    own: Floats
+
+
+def _estimate(means: Floats, noise: Floats, groups: Indices, *, each: bool) -> tuple[Floats, Floats]:
+    """By how much the centre of what is true differs from the mean, nothing where there is no noise; the weights w.
+
+    Args:
+        means: of one part over the repeats, [K].
+        noise: V / N of each, [K].
+        groups: those that vary about one centre, [K].
+        each: whether every group has a w of its own.
+    """
+    sizes = np.bincount(groups)
+    centres = (np.bincount(groups, weights=means) / sizes)[groups]
+    squares, errors = np.bincount(groups, weights=(means - centres) ** 2), np.bincount(groups, weights=noise)
+    if each:  # what is left has had its mean taken off: n of a family have n - 1 degrees of freedom
+        degrees = np.maximum(sizes - 1.0, 1.0)
+        both, alone = squares / degrees, errors / degrees
+    else:
+        degrees = np.full(len(sizes), max(len(means) - len(sizes), 1.0))
+        both, alone = squares.sum() / degrees, np.full(len(sizes), noise.mean())
+    spread = np.maximum(both - alone, 0)
+    weights = np.divide(spread, spread + alone, out=np.ones(len(sizes)), where=alone > 0)[groups]
+    return (weights - 1) * (means - centres), weights
+
+
+def _means_of(rows: Floats, groups: Indices) -> Floats:
+    """The mean of every group in every row, [R, J] -> [R, G]."""
+    return np.stack([np.bincount(groups, weights=row) for row in rows]) / np.bincount(groups)
