@@ -1,9 +1,9 @@
 """The pruner that removes what matters least to the ranking functions."""
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -226,11 +226,14 @@ class ImportancePruner(Pruner):
 
     def _agreement(self, levels_NJ: Floats, kept: Flags) -> float:
         """With the mask of another seed."""
-        other = self._seed + 1  # for equals: any but that of the run
-        ours, theirs = (partial(self._keep, ties=seed) for seed in (self._seed, other))
+        ties = itertools.count()
+
+        def mask_of_another_seed(rows: Floats) -> Flags:
+            return self._keep(rows, levels_NJ if len(rows) < len(levels_NJ) else rows, next(ties))
+
         if self._aggregate in LEANING:
-            return drawn_agreement(levels_NJ, self._candidates, ours, theirs, self._seed)
-        halves = half_agreement(levels_NJ, ours, self._seed, theirs)
+            return drawn_agreement(levels_NJ, self._candidates, mask_of_another_seed, self._seed)
+        halves = half_agreement(levels_NJ, mask_of_another_seed, self._seed)
         if np.ptp(levels_NJ, axis=0).max() == 0:  # more of the same repeats: only equals are left to differ
             return halves
         return whole_agreement(halves, len(levels_NJ), kept, self._candidates.groups)
@@ -245,7 +248,7 @@ class ImportancePruner(Pruner):
         )
         self.mask = replace(self._whole, kept=kept, importance=named)
 
-    def _keep(self, levels_NJ: Floats, everything_MJ: Floats | None = None, ties: int | None = None) -> Flags:
+    def _keep(self, levels_NJ: Floats, everything_MJ: Floats, ties: int | None = None) -> Flags:
         """The flags of the candidates that N of all M repeats would keep, [J]; `ties`: a seed that orders equals."""
         candidates = self._candidates
         scores = AGGREGATES[self._aggregate](levels_NJ, candidates, everything_MJ)

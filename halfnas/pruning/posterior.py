@@ -19,10 +19,9 @@ class Posterior:
 
     Each of the three parts varies from edge to edge (operation to operation) with a variance T, and its mean over the
     repeats errs with a variance V / N; both are found by moments, T as the variance of the means less V / N, not below
-    0. Given a mean m, the part is then about w m with variance w V / N, w = T / (T + V / N). A part in which repeats do
-    not differ is known exactly. Levels and operations have one w each for all of them, the candidates of every family
-    one of their own. Noise, and errors likewise, are normal with the covariance that the repeats have, of different
-    candidates too.
+    0. Given a mean m, the part is then about w m with variance w V / N, w = T / (T + V / N), one w for every part. A
+    part in which repeats do not differ is known exactly. Noise, and errors likewise, are normal with the covariance that
+    the repeats have, of different candidates too.
 
     Source: empirical Bayes for normal means, as `halfnas.pruning.aggregation.shrink`; here not to score by, but to draw
     from: the means themselves, whose spread is that of truth and noise together, would make prunings agree too well.
@@ -42,13 +41,11 @@ class Posterior:
         kinds_F = np.zeros(len(means.worths[0]), dtype=np.int64)
         kinds_F[self._families] = [kinds.index(place.kind) for place in candidates]
         groups = (np.zeros(len(means.levels[0]), dtype=np.int64), kinds_F, self._families)
-        self._shifts, self._weights = zip(
-            *(
-                _estimate(mean[0], (error**2).sum(axis=0) / len(scores_NJ), group, each=each)
-                for mean, error, group, each in zip(means, errors, groups, (False, False, True), strict=True)
-            ),
-            strict=True,
-        )
+        self._shifts, self._weights = [], []
+        for mean, error, group in zip(means, errors, groups, strict=True):
+            shift, weight = _estimate(mean[0], error / np.sqrt(len(scores_NJ)), group)
+            self._shifts.append(shift)
+            self._weights.append(weight)
 
     def prunings(self, rng: np.random.Generator) -> Iterator[Floats]:
         """Draw what is true, then one pruning of it after another, [N, J] each."""
@@ -77,27 +74,18 @@ class _Parts(NamedTuple):
     own: Floats
 
 
-def _estimate(means: Floats, noise: Floats, groups: Indices, *, each: bool) -> tuple[Floats, Floats]:
-    """By how much the centre of what is true differs from the mean, nothing where there is no noise; the weights w.
+def _estimate(means: Floats, errors_NK: Floats, groups: Indices) -> tuple[Floats, float]:
+    """By how much the centre of what is true differs from the mean, nothing where there is no noise; and w.
 
     Args:
         means: of one part over the repeats, [K].
-        noise: V / N of each, [K].
+        errors_NK: the squares of the rows add up to V / N of each.
         groups: those that vary about one centre, [K].
-        each: whether every group has a w of its own.
     """
-    sizes = np.bincount(groups)
-    centres = (np.bincount(groups, weights=means) / sizes)[groups]
-    squares, errors = np.bincount(groups, weights=(means - centres) ** 2), np.bincount(groups, weights=noise)
-    if each:  # what is left has had its mean taken off: n of a family have n - 1 degrees of freedom
-        degrees = np.maximum(sizes - 1.0, 1.0)
-        both, alone = squares / degrees, errors / degrees
-    else:
-        degrees = np.full(len(sizes), max(len(means) - len(sizes), 1.0))
-        both, alone = squares.sum() / degrees, np.full(len(sizes), noise.mean())
-    spread = np.maximum(both - alone, 0)
-    weights = np.divide(spread, spread + alone, out=np.ones(len(sizes)), where=alone > 0)[groups]
-    return (weights - 1) * (means - centres), weights
+    from_centre = means - _means_of(means[None], groups)[0, groups]
+    both, alone = (from_centre**2).sum(), ((errors_NK - _means_of(errors_NK, groups)[:, groups]) ** 2).sum()
+    weight = max(1 - float(alone / both), 0.0) if both > 0 else 1.0
+    return (weight - 1) * from_centre, weight
 
 
 def _means_of(rows: Floats, groups: Indices) -> Floats:
