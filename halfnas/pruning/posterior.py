@@ -20,8 +20,8 @@ class Posterior:
     Each of the three parts varies from edge to edge (operation to operation) with a variance T, and its mean over the
     repeats errs with a variance V / N; both are found by moments, T as the variance of the means less V / N, not below
     0. Given a mean m, the part is then about w m with variance w V / N, w = T / (T + V / N), one w for every part. A
-    part in which repeats do not differ is known exactly. Noise, and errors likewise, are normal with the covariance that
-    the repeats have, of different candidates too.
+    part in which repeats do not differ is known exactly. Noise, and errors likewise, are normal with the covariance of
+    the repeats, of different candidates too.
 
     Source: empirical Bayes for normal means, as `halfnas.pruning.aggregation.shrink`; here not to score by, but to draw
     from: the means themselves, whose spread is that of truth and noise together, would make prunings agree too well.

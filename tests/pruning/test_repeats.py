@@ -216,7 +216,7 @@ def of_the_operation(kind, e, name):
     [("mean", 12, of_the_edge, 0.08), ("shrink", 4, of_the_operation, 0.1)],
 )
 def test_agreement_is_that_of_two_prunings(aggregate, repeats, worth, tolerance):
-    """Operations of evenly spaced worth are easier to tell apart than the normal ones that `Posterior` takes them for."""
+    """Operations of evenly spaced worth are easier to tell apart than normal ones, which `Posterior` supposes."""
 
     def score(kind, e, name, round, seed):
         return worth(kind, e, name) + 6 * noise(kind, e, name, round, seed)
