@@ -128,12 +128,18 @@ class ImportancePruner(Pruner):
         self.max_steps = 0 if self.done else self._most_repeats
         self._levels: list[Floats] = []
         self._step = 0
+        self._last_error = "before the pruning went on"
 
     def step(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """One repeat, and the mask of all so far. A repeat with scores that are not finite is dropped.
+        """One repeat, and the mask of all so far.
+
+        A repeat with a score that is not finite, or with all scores the same, is never ranked: it is left out with a
+        warning that names repeat and ranking function, and counted (`prune/repeats_dropped`). Single ones are left out
+        instead of ending the pruning, as a random network may have no condition number; where they are more than
+        half, what is left would be a selection of networks, and no mask is made of it.
 
         Raises:
-            NothingUsable: it is the last one, and all were dropped.
+            NothingUsable: it is the last one, and more than half were left out.
         """
         sample = self._sample(batches, _step_seed(self._seed, self._step))
         self._step += 1
@@ -142,9 +148,9 @@ class ImportancePruner(Pruner):
             levels, metrics = self._eliminate(self._scores)
         except Unusable as error:
             log.warning("repeat %d is left out: %s", self._step, error)
-            if self._step == self.max_steps and not self._levels:
-                raise NothingUsable(f"none of {self._step} repeat(s) could be used; the last one: {error}") from None
+            self._last_error = f"repeat {self._step}: {error}"
             self.done = self._step == self.max_steps
+            self._check_enough()
             return {}
         self._levels.append(levels)
         self._update_mask()
@@ -153,6 +159,7 @@ class ImportancePruner(Pruner):
             stable = self.stability is not None and halves >= self.stability
             self.done = stable and len(self._levels) >= FEWEST_REPEATS
         self.done = self.done or self._step == self.max_steps
+        self._check_enough()
         return metrics
 
     def metrics(self) -> dict[str, float]:
@@ -220,6 +227,15 @@ class ImportancePruner(Pruner):
             cuda_graphs=self.cuda_graphs,
         )
 
+    def _check_enough(self) -> None:
+        """Raise NothingUsable where the last step is taken, and more than half of them were of no use."""
+        usable = len(self._levels)
+        if self.done and usable < self._step / 2:
+            raise NothingUsable(
+                f"{usable or 'none'} of {self._step} repeat(s) could be used, too few for a mask; "
+                f"the last one that could not, {self._last_error}"
+            )
+
     def _half_agreement(self) -> float:
         everything = np.array(self._levels)
         return half_agreement(everything, lambda half: self._keep(half, everything), self._seed)
@@ -258,7 +274,7 @@ class ImportancePruner(Pruner):
 
 
 class NothingUsable(ValueError):
-    """No repeat can be used."""
+    """Too few repeats can be used, or none."""
 
 
 def _one_of(setting: str, value: str, known: Sequence[str]) -> list[str]:
