@@ -2,7 +2,9 @@
 
     python benchmarks/merge_compare.py PART [PART ...] --accuracies PATH --out benchmarks/results/compare
 
-Tables are joined by pruner, later parts before earlier ones, and the figures drawn anew from tables and masks.
+Tables are joined by pruner, later parts before earlier ones, and the figures drawn anew from tables and masks. A part
+may be the results themselves, whose masks are not kept: then what needs the masks of all pruners stays as it is, and
+the figure of what is left shows the pruners with masks.
 """
 
 import argparse
@@ -74,12 +76,14 @@ def main() -> None:
         for row in rows["prunings"]
         if (found := masks(arguments.parts, "masks").get(str(row["pruner"])))
     }
-    matrix = prunings.agreements(runs, space)
-    named = [
-        {"pruner": name, **dict(zip(runs, row.tolist(), strict=True))} for name, row in zip(runs, matrix, strict=True)
-    ]
-    Table("Agreement", named, {}).write_csv(arguments.out / "agreements.csv")
-    figures.save(figures.matrix(list(runs), matrix), arguments.out / "agreements.png")
+    if len(runs) == len(rows["prunings"]):
+        matrix = prunings.agreements(runs, space)
+        named = [
+            {"pruner": name, **dict(zip(runs, row.tolist(), strict=True))}
+            for name, row in zip(runs, matrix, strict=True)
+        ]
+        Table("Agreement", named, {}).write_csv(arguments.out / "agreements.csv")
+        figures.save(figures.matrix(list(runs), matrix), arguments.out / "agreements.png")
 
     accuracies = Accuracies.load(arguments.accuracies, arguments.column)
     left = masks(arguments.parts, "masks/nasbench201")

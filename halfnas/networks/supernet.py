@@ -185,9 +185,9 @@ class Supernet(MacroNetwork):
             ]
         return strengths
 
-    def genotype(self) -> Genotype:
-        """The architecture that the present weights favour."""
-        return discretize(self.space, self.strengths())
+    def genotype(self, seed: int | None = None) -> Genotype:
+        """The architecture that the present weights favour; of exact equals `seed` chooses, see `discretize`."""
+        return discretize(self.space, self.strengths(), seed)
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """Alpha of every kind, then beta where edges are normalised."""

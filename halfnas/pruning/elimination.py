@@ -46,23 +46,32 @@ class Elimination:
 
         Returns:
             The level of every candidate, [J]: the score with which it fell, or, if lower, just above the highest one
-            with which another of its group had fallen before; for survivors, their last score likewise. And what the
-            ranking functions said in the first round, of the whole network.
+            with which another of its group had fallen before; for survivors, their last score likewise. Those that
+            are exactly equal as long as both are there end at one level: their order is that of
+            `Competition.remove`, after many repeats too. And what the ranking functions said in the first round, of
+            the whole network.
         """
         candidates = self._candidates
         kept = np.ones(len(candidates), dtype=bool)
         levels = np.zeros(len(candidates))
-        floor = np.full(len(candidates.targets), -np.inf)
+        groups = candidates.groups
+        floor, last = np.full((2, len(candidates.targets)), -np.inf)  # level and score of what fell last in a group
+        equal = np.zeros(len(candidates), dtype=bool)  # to that one, from when it fell to now
         whole: dict[str, float] = {}
         for targets in self.targets:
             scores_J, ratings = scores(kept)
             whole = whole or ratings
             levels = np.where(np.isnan(scores_J), levels, scores_J)
+            equal &= scores_J == last[groups]
             for j in candidates.remove(kept, scores_J, targets):
-                group = candidates.groups[j]
-                floor[group] = levels[j] = max(_above(floor[group]), scores_J[j])
+                group = groups[j]
+                if not equal[j]:
+                    floor[group], last[group] = max(_above(floor[group]), scores_J[j]), scores_J[j]
+                    equal[groups == group] = scores_J[groups == group] == last[group]
+                levels[j] = floor[group]
                 kept[j] = False
-            levels[kept] = np.maximum(levels[kept], _above(floor[candidates.groups[kept]]))
+            lowest = np.where(equal, floor[groups], _above(floor[groups]))
+            levels[kept] = np.maximum(levels, lowest)[kept]
         return levels, whole
 
 

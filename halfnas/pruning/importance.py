@@ -154,19 +154,18 @@ def combine(changes_RJ: Floats, whole_R: Floats, rankers: Mapping[str, RankingFu
             nothing, enter by rank. "rank" adds weighted ranks of all (TE-NAS). Ranks are over all candidates of the
             round, between -1/2, the least important, and 1/2; equals share theirs.
     """
-    total = np.zeros(changes_RJ.shape[1])
+    total, ranks = np.zeros((2, changes_RJ.shape[1]))
     for change_J, whole, ranker in zip(changes_RJ, whole_R, rankers.values(), strict=True):
         if how == "rank" or ranker.log_scale:
-            part = centred_ranks(ranker.sign * change_J)
+            ranks += ranker.weight * centred_ranks(ranker.sign * change_J)
         else:
-            part = ranker.sign * change_J / max(abs(whole), EPS)
-        total += ranker.weight * part
-    return total
+            total += ranker.weight * ranker.sign * change_J / max(abs(whole), EPS)
+    return total + ranks / max(len(ranks) - 1, 1)  # divided in the end: equal sums of ranks are exactly equal
 
 
 def centred_ranks(values: Floats) -> Floats:
-    """Ranks between -1/2 and 1/2, ascending; equals share the mean of theirs."""
-    return (rankdata(values) - (len(values) + 1) / 2) / max(len(values) - 1, 1)
+    """Ranks between -(J - 1) / 2 and (J - 1) / 2, ascending; equals share the mean of theirs."""
+    return rankdata(values) - (len(values) + 1) / 2
 
 
 def _rate(

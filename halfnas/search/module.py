@@ -74,12 +74,12 @@ class BilevelSearch(SupernetSearch):
         if alone and not self.supernet.beta and mask.leaves_a_choice(self._space):
             log.warning(
                 "the mask leaves one candidate on every edge, and edges have no weights of their own "
-                "(searcher.edge_normalization=true gives them): the cell found has the first edges of every node"
+                "(searcher.edge_normalization=true gives them): the seed alone chooses the edges of every node"
             )
 
     @property
     def genotype(self) -> Genotype:
-        return self.supernet.genotype()
+        return self.supernet.genotype(self.seed)
 
     def strengths(self) -> Mapping[str, Strengths]:
         return self.supernet.strengths()

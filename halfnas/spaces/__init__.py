@@ -12,10 +12,11 @@ from halfnas.spaces.nasbench_macro import NASBenchMacroSpace
 from halfnas.spaces.published import PublishedCell, find_genotype, published_cells
 from halfnas.spaces.sampling import NUMBERS_PER_EDGE, sample_genotype
 from halfnas.spaces.space import NONE, CellKind, CellPlan, Edge, EdgePlan, SearchSpace, Skeleton
+from halfnas.spaces.ties import ordered, tie_break
 
 __all__ = [
     "NONE", "NUMBERS_PER_EDGE", "CellKind", "CellPlan", "ChainSpace", "DartsSpace", "Edge", "EdgePlan", "Gene",
     "Genotype", "Mask", "MobileNetSpace", "NASBench201Space", "NASBenchMacroSpace", "PublishedCell", "SearchSpace",
     "Skeleton", "Strengths", "check_ratio", "discretize", "find_genotype", "from_architecture_string", "load_space",
-    "num_kept", "published_cells", "sample_genotype", "to_architecture_string",
+    "num_kept", "ordered", "published_cells", "sample_genotype", "tie_break", "to_architecture_string",
 ]  # fmt: skip

@@ -32,7 +32,7 @@ class ChainSpace(SearchSpace):
 
     @abstractmethod
     def choices(self, layer: EdgePlan) -> Sequence[str]:
-        """The candidates of a layer, in the order that decides ties."""
+        """The candidates of a layer, in the order that they are shown in."""
 
     @abstractmethod
     def stem(self) -> nn.Module:

@@ -19,8 +19,7 @@ NUM_STAGES = 3
 ARCHITECTURE = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
 
 
-#: name -> builder(channels, affine), in the order of the authors, which decides ties. The pool has no batch norm, in
-#: the supernet neither.
+#: name -> builder(channels, affine), in the order of the authors. The pool has no batch norm, in the supernet neither.
 OPERATIONS: dict[str, Callable[[int, bool], nn.Module]] = {
     "none": lambda channels, affine: Zero(stride=1),
     "skip_connect": lambda channels, affine: nn.Identity(),

@@ -120,7 +120,7 @@ def _pool(pool: nn.Module, edge: EdgePlan, search: bool) -> nn.Module:
     return PoolBN(pool, edge.channels) if search else pool
 
 
-#: name -> builder(edge, search), in the order of DARTS, which decides ties.
+#: name -> builder(edge, search), in the order of DARTS.
 DARTS_OPERATIONS: dict[str, Callable[[EdgePlan, bool], nn.Module]] = {
     "none": lambda edge, search: Zero(edge.stride),
     "max_pool_3x3": lambda edge, search: _pool(nn.MaxPool2d(3, edge.stride, padding=1), edge, search),

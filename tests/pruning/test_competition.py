@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halfnas.pruning.competition import SCOPES, Competition
-from halfnas.spaces import DartsSpace, Mask, num_kept
+from halfnas.spaces import DartsSpace, Mask, num_kept, tie_break
 from other_space import UnevenSpace
 
 UNEVEN = UnevenSpace()
@@ -104,8 +104,8 @@ def test_candidates_compete_with_all_of_their_group(scope, removed):
 
 def test_none_may_be_removed_and_may_stay():
     candidates = Competition(UNEVEN, 0.5)
-    scores = np.zeros(13)
-    scores[0] = 1
+    scores = np.arange(13.0)
+    scores[0] = 9
     assert after_removal(candidates, scores)[:4].tolist() == [True, False, False, True]
     scores[0] = -1
     assert after_removal(candidates, scores)[:4].tolist() == [False, False, True, True]
@@ -122,16 +122,40 @@ def test_the_last_candidate_besides_none_stays_however_bad_it_is(scope):
     assert kept[[1, 4, 6, 9, 10]].all()  # the best of the others
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-def test_of_equals_the_first_one_goes(scope):
-    candidates = Competition(DARTS, 0.5, scope)
+@pytest.mark.parametrize("seed", [0, 7])
+def test_equals_go_in_the_order_of_the_hash(seed):
+    """The one that `tie_break` prefers goes last, and so stays; so too in a call that gives the seed itself."""
+    candidates = Competition(DARTS, 0.5, seed=seed)
     removed = candidates.remove(all_of(candidates), np.zeros(224), candidates.targets)
+    order = sorted(range(224), key=lambda j: tie_break(seed, *candidates.places[j]), reverse=True)
+    expected = [j for j in order if j in set(removed)]
+    assert removed == expected
+    for e in range(28):
+        gone = [j for j in order if candidates.edges[j] == e][:4]
+        assert set(gone) == {j for j in removed if candidates.edges[j] == e}
+    other = Competition(DARTS, 0.5, seed=seed + 1)
+    assert other.remove(all_of(other), np.zeros(224), other.targets) != removed
+    assert other.remove(all_of(other), np.zeros(224), other.targets, seed) == removed
 
-    assert removed == sorted(removed)
-    if scope == "edge":
-        assert removed == [j for j in range(224) if j % 8 < 4]
-    if scope == "global":  # 14 edges come down to one candidate besides `none`, and `none` is the first of an edge
-        assert removed == [j for j in range(128) if j % 8 < 7]
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_no_place_in_the_list_is_favoured(scope):
+    """100 seeds: how often each of the 8 operations stays does not depend on where it stands; six standard errors."""
+    kept = np.zeros(8)
+    for seed in range(100):
+        candidates = Competition(DARTS, 0.5, scope, seed)
+        kept += np.bincount(candidates.within, weights=after_removal(candidates, np.zeros(224))) / 28 / 100
+    assert kept == pytest.approx(np.full(8, 0.5), abs=6 * np.sqrt(0.25 / 2800))
+
+
+def test_equals_do_not_come_before_their_betters():
+    candidates = Competition(DARTS, 0.5, seed=3)
+    scores = np.tile([2.0, 0, 1, 1, 1, 1, 0, 2], 28)
+    kept = after_removal(candidates, scores).reshape(28, 8)
+    assert kept[:, [0, 7]].all()
+    assert not kept[:, [1, 6]].any()
+    assert (kept[:, 2:6].sum(axis=1) == 2).all()
+    assert len({tuple(row) for row in kept.tolist()}) > 3  # of the six choices
 
 
 def test_nothing_goes_where_the_target_is_reached():

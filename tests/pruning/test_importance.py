@@ -418,17 +418,27 @@ def test_equals_share_their_rank():
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([3, 1, 2], [0.5, -0.5, 0.0]),
-        ([1, 1, 2], [-0.25, -0.25, 0.5]),
+        ([3, 1, 2], [1, -1, 0]),
+        ([1, 1, 2], [-0.5, -0.5, 1]),
         ([4, 4, 4], [0, 0, 0]),
         ([1e9, -1e9], [0.5, -0.5]),
-        ([0, 1, 2, 3, 4], [-0.5, -0.25, 0, 0.25, 0.5]),
+        ([0, 1, 2, 3, 4], [-2, -1, 0, 1, 2]),
         ([7], [0]),
         ([], []),
     ],
 )
 def test_centred_ranks(values, expected):
-    assert centred_ranks(np.array(values, dtype=float)).tolist() == pytest.approx(expected)
+    assert centred_ranks(np.array(values, dtype=float)).tolist() == expected
+
+
+def test_equal_sums_of_ranks_are_exact():
+    """Two rankings in opposite order: every candidate has the same sum, also in the last digit."""
+    rankers = {key: Scale() for key in ("a", "b", "c", "d")}
+    order = np.random.default_rng(0).permutation(224).astype(float)
+    found = combine(np.stack([order, -order, 3 * order, -3 * order]), np.ones(4), rankers, "rank")
+    assert set(found.tolist()) == {0.0}
+    shifted = np.stack([order, -order, np.roll(order, 1), np.roll(-order, 1)])
+    assert set(combine(shifted, np.ones(4), rankers, "rank").tolist()) == {0.0}
 
 
 # --- initialization

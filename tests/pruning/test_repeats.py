@@ -9,7 +9,7 @@ import pytest
 from halfnas.pruning import importance_pruner as pruner_file
 from halfnas.pruning.aggregation import AGGREGATES
 from halfnas.pruning.rankers import NNGPFrobenius
-from halfnas.spaces import Mask
+from halfnas.spaces import Mask, tie_break
 from invented import (
     CANDIDATES,
     NARROW_SPACE,
@@ -39,8 +39,32 @@ def test_levels_are_aggregated_over_repeats(aggregate):
     expected = AGGREGATES[aggregate](rows, pruner_file.Competition(SPACE, 0.5), None)
     assert scores_of(mask) == pytest.approx(expected, abs=1e-6)
     for edge, scores in zip(itertools.chain(*mask.kept.values()), expected.reshape(28, 8), strict=True):
-        best = np.argsort(scores, kind="stable")[-4:]
-        assert set(edge) == {CANDIDATES[i] for i in best}
+        kept = [name in edge for name in CANDIDATES]
+        assert sum(kept) == 4
+        assert scores[kept].min() >= scores[np.logical_not(kept)].max()  # mean ranks of five repeats may be equal
+
+
+def three_alike(kind, edge, name, *_):
+    """Three operations are exactly as important as each other, and the last one to stay is one of them."""
+    alike = {"none": 1.0, "skip_connect": 1.0, "dil_conv_5x5": 1.0, "max_pool_3x3": 2.0}
+    return alike.get(name, position(kind, edge, name) / 64)
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "repeats", "rounds"), [("mean", 1, None), ("mean", 1, 1), *((name, 2, 2) for name in AGGREGATES)]
+)
+def test_equals_are_chosen_among_by_the_seed(aggregate, repeats, rounds):
+    """On every edge that one stays which the hash prefers; in 4 seeds each on some edges."""
+    found = set()
+    for seed in range(4):
+        mask = run(invented_pruner(three_alike, 0.25, seed=seed, aggregate=aggregate, repeats=repeats, rounds=rounds))
+        for kind, edges in mask.kept.items():
+            for e, edge in enumerate(edges):
+                [stays] = set(edge) - {"max_pool_3x3"}
+                alike = ("none", "skip_connect", "dil_conv_5x5")
+                assert stays == min(alike, key=lambda name, at=(seed, kind, e): tie_break(*at, name))
+                found.add(stays)
+    assert len(found) == 3
 
 
 def test_mean_and_rank_can_differ():
@@ -188,9 +212,12 @@ def of_the_operation(kind, e, name):
 
 
 @pytest.mark.parametrize(
-    ("aggregate", "repeats", "worth"), [("mean", 12, of_the_edge), ("shrink", 4, of_the_operation)]
+    ("aggregate", "repeats", "worth", "tolerance"),
+    [("mean", 12, of_the_edge, 0.08), ("shrink", 4, of_the_operation, 0.1)],
 )
-def test_agreement_is_that_of_two_prunings(aggregate, repeats, worth):
+def test_agreement_is_that_of_two_prunings(aggregate, repeats, worth, tolerance):
+    """Operations of evenly spaced worth are easier to tell apart than normal ones, which `Posterior` supposes."""
+
     def score(kind, e, name, round, seed):
         return worth(kind, e, name) + 6 * noise(kind, e, name, round, seed)
 
@@ -200,7 +227,7 @@ def test_agreement_is_that_of_two_prunings(aggregate, repeats, worth):
     true = np.mean([1 - len(a ^ b) / 224 for a, b in itertools.combinations(kept, 2)])
     predicted = np.mean([pruner.metrics()["agreement"] for pruner in pruners])
     assert 0.6 < true < 0.9
-    assert predicted == pytest.approx(true, abs=0.08), (predicted, true)
+    assert predicted == pytest.approx(true, abs=tolerance), (predicted, true)
 
 
 def test_figures_of_a_step_are_the_ratings_of_the_whole_network():

@@ -144,14 +144,23 @@ def test_one_score_that_is_not_finite(caplog):
 def test_nothing_that_can_be_used_is_an_error(how, repeats):
     pruner = invented_pruner(broken_in(range(5), how), repeats=repeats, max_repeats=4)
     steps = 4 if repeats == "auto" else repeats
-    with pytest.raises(ValueError, match=rf"none of {steps} repeat.s. could be used; the last one: invented"):
+    with pytest.raises(ValueError, match=rf"none of {steps} repeat.s. could be used, .* not, repeat {steps}: invented"):
+        run(pruner)
+
+
+@pytest.mark.parametrize("broken", [{0, 1, 2}, {1, 3, 4}])
+def test_what_is_left_of_a_few_repeats_is_no_sample(broken):
+    """Whether the last one can be used or not."""
+    pruner = invented_pruner(broken_in(broken, "nan"), repeats=5)
+    last = max(broken) + 1
+    with pytest.raises(ValueError, match=rf"2 of 5 repeat.s. could be used, .* repeat {last}: invented .* is nan"):
         run(pruner)
 
 
 def test_images_that_are_not_finite():
     pruner = make_narrow_pruner()
     images = torch.full((3, 1, 8, 8), torch.nan)
-    with pytest.raises(ValueError, match=r"none of 1 repeat\(s\) could be used; .*nngp_frobenius .* nan"):
+    with pytest.raises(ValueError, match=r"none of 1 repeat\(s\) could be used, .*nngp_frobenius .* nan"):
         pruner.step([Batch(images, torch.zeros(3))])
 
 

@@ -1,7 +1,10 @@
 import math
+from collections import Counter
 
 import pytest
+import torch
 
+from halfnas.networks import build_supernet
 from halfnas.spaces import CellKind, DartsSpace, Edge, SearchSpace, discretize
 
 # edges into node 2: 0, 1; node 3: 2-4; node 4: 5-8; node 5: 9-13
@@ -115,3 +118,65 @@ def test_a_space_that_keeps_all_edges_may_choose_none():
     genotype = discretize(space, {"cell": strengths})
     assert genotype.cell == (("none", 0), ("none", 0), ("b", 1))  # of equals the first in the space
     space.check_genotype(genotype)
+
+
+# --- ties -------------------------------------------------------------------------------------------------------------
+
+
+def all_equal(space):
+    return {kind: [dict.fromkeys(names, 0.125) for names in space.candidates(kind)] for kind in space.kinds}
+
+
+def test_with_a_seed_no_operation_and_no_edge_is_favoured(space):
+    """400 seeds, four nodes and two kinds: each of seven operations in a seventh of 6400 genes; six standard errors."""
+    genes = Counter()
+    sources = Counter()
+    for seed in range(400):
+        genotype = discretize(space, all_equal(space), seed)
+        space.check_genotype(genotype)
+        genes.update(name for kind in ("normal", "reduce") for name, _ in genotype.cells[kind])
+        sources.update(source for kind in ("normal", "reduce") for _, source in genotype.cells[kind][-2:])
+    assert set(genes) == set(space.candidates("normal")[0]) - {"none"}
+    assert all(abs(count / 6400 - 1 / 7) < 6 * math.sqrt(6 / 49 / 6400) for count in genes.values())
+    assert set(sources) == set(range(5))  # two of the five edges into the last node
+    assert all(abs(count / 800 - 2 / 5) < 6 * math.sqrt(6 / 25 / 800) for count in sources.values())
+
+
+def test_a_seed_gives_one_genotype(space):
+    found = [discretize(space, all_equal(space), seed) for seed in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]
+    backwards = {
+        kind: [dict(reversed(list(edge.items()))) for edge in edges] for kind, edges in all_equal(space).items()
+    }
+    assert discretize(space, backwards, 0) == found[0]
+
+
+def test_a_seed_changes_nothing_where_no_two_are_equal(space):
+    strengths = {
+        kind: [{name: softmax({"x": e, "y": o})["x"] + o + 10 * e for o, name in enumerate(names)} for e, names in
+               enumerate(space.candidates(kind))] for kind in space.kinds
+    }  # fmt: skip
+    assert {discretize(space, strengths, seed) for seed in range(5)} == {discretize(space, strengths)}
+
+
+def test_a_supernet_hands_the_seed_on(space):
+    supernet = build_supernet(space)
+    with torch.no_grad():
+        for parameter in supernet.architecture_parameters():
+            parameter.zero_()
+    assert supernet.genotype().normal == (("max_pool_3x3", 0), ("max_pool_3x3", 1)) * 4
+    assert len({supernet.genotype(seed) for seed in range(5)}) == 5
+
+
+# --- strengths that are not finite ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("operation", ["none", "sep_conv_3x3"])
+def test_strengths_that_are_not_finite(space, value, operation, seed):
+    strengths = all_equal(space)
+    strengths["reduce"][5][operation] = value
+    message = f"the strength of '{operation}' on edge 5 of cell 'reduce' is {value}: nothing is chosen"
+    with pytest.raises(ValueError, match=message):
+        discretize(space, strengths, seed)
