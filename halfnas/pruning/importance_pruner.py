@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from halfnas.errors import Diverged
 from halfnas.pruning.aggregation import AGGREGATES, LEANING
 from halfnas.pruning.competition import SCOPES, Competition
 from halfnas.pruning.elimination import Elimination
@@ -18,7 +19,7 @@ from halfnas.pruning.pruner import Pruner
 from halfnas.pruning.ranking import RankingFunction
 from halfnas.pruning.reliability import chance_agreement, drawn_agreement, half_agreement, whole_agreement
 from halfnas.pruning.sample import Batch, Sample, scaled
-from halfnas.pruning.scoring import Scorer, Unusable
+from halfnas.pruning.scoring import NotFinite, Scorer, Unusable
 from halfnas.spaces import Mask, SearchSpace
 from halfnas.spaces.candidates import Flags, Floats
 
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 AUTO = "auto"
 
 Repeats = Annotated[int, Field(ge=1, description="each candidate is scored on at least one network")]
+
+#: What to do where a score is not finite.
+REMEDY = "try trainer.precision=64-true, other images or sizes of the scoring network, or another pruner"
 
 #: Repeats before `repeats=auto` looks at their halves.
 FEWEST_REPEATS = 8
@@ -136,12 +140,12 @@ class ImportancePruner(Pruner):
     def step(self, batches: Sequence[Batch]) -> dict[str, float]:
         """One repeat, and the mask of all so far.
 
-        A repeat with a score that is not finite, or with all scores the same, is never ranked: it is left out with a
-        warning that names repeat and ranking function, and counted (`prune/repeats_dropped`). Single ones are left out
-        instead of ending the pruning, as a random network may have no condition number; where they are more than
-        half, what is left would be a selection of networks, and no mask is made of it.
+        A repeat with all scores the same says nothing: it is left out with a warning that names repeat and ranking
+        function, and counted (`prune/repeats_dropped`). Where more than half are, what is left would be a selection of
+        networks, and no mask is made of it.
 
         Raises:
+            Diverged: something is not finite; nothing is ranked.
             NothingUsable: it is the last one, and more than half were left out.
         """
         sample = self._sample(batches, _step_seed(self._seed, self._step))
@@ -149,6 +153,9 @@ class ImportancePruner(Pruner):
         try:
             self._scores.begin(sample)
             levels, metrics = self._eliminate(self._scores)
+        except NotFinite as error:
+            when = f"repeat {self._step} of at most {self.max_steps}"
+            raise Diverged("prune", when, {error.quantity: error.value}, REMEDY) from None
         except Unusable as error:
             log.warning("repeat %d is left out: %s", self._step, error)
             self._last_error = f"repeat {self._step}: {error}"

@@ -48,6 +48,13 @@ def test_reported_is_the_agreement_of_two_prunings(worth, own, repeats):
     assert reported == pytest.approx(true, abs=0.025)
 
 
+@pytest.mark.parametrize(("worth", "repeats"), [(0.3, 2), (0.0, 3)])
+def test_few_repeats_and_operations_alike(worth, repeats):
+    """Two repeats say little of their own noise; with three, worths that are not there may seem to be."""
+    reported, true = reported_and_true(worth, 0.3, repeats, "shrink")
+    assert reported == pytest.approx(true, abs=0.05)
+
+
 def test_noise_that_all_edges_share():
     """An operation that is better everywhere in one repeat is no sign of its worth."""
     reported, true = reported_and_true(0.3, 0.1, 8, "shrink", shared=0.5)
