@@ -1,7 +1,7 @@
 """The last stage: from an architecture to a trained network and its accuracy."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lightning.pytorch.loggers import Logger
 
@@ -48,6 +48,14 @@ class Evaluate(Stage):
         )
         data = parts.make("evaluation", EvaluationData, dataset=parts.dataset, seed=settings["seed"])
         return cls(module, data, genotype)
+
+    def warnings(self, settings: Mapping[str, Any]) -> list[str]:
+        if self.given is None or self.data.holdout_fraction == 0:
+            return []
+        return [
+            "`genotype` is given: its search may have seen the images that `evaluation.holdout_fraction="
+            f"{self.data.holdout_fraction:g}` holds out for evaluate/val_acc, unless it had that setting and this seed"
+        ]
 
     def begin(self, needed: Product | None) -> None:
         assert isinstance(needed, Genotype), "an evaluation has a genotype"
