@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from halfnas.reporting.groups import Group
+from halfnas.reporting.groups import MEASURES, Group
 from halfnas.reporting.runs import Setting
 
-#: Endings of the keys of memory and time.
-MEASURES = ("_mib", "_ms", "seconds")
 #: Stage -> the settings that have its batch size. That of the pruning is a part of how a pruner scores.
 BATCHES = {"search": "searcher", "evaluate": "evaluation"}
 TOTAL = "total/seconds"

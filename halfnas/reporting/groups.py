@@ -9,6 +9,8 @@ from operator import sub
 from halfnas.reporting.runs import CHOICES, Run, Setting
 from halfnas.reporting.statistics import Bounds, Summary, counting_noise, noise_of, paired, summarize
 
+#: Endings of the keys of memory and time.
+MEASURES = ("_mib", "_ms", "seconds")
 #: Columns that come first where they differ.
 FIRST = (*CHOICES, "ratio", "stage")
 
@@ -82,7 +84,9 @@ def is_accuracy(metric: str) -> bool:
 
 def bounds_of(metric: str) -> Bounds:
     """What a metric lies between."""
-    return (0.0, 1.0) if is_accuracy(metric) else (-inf, inf)
+    if is_accuracy(metric):
+        return 0.0, 1.0
+    return (0.0 if metric.endswith(MEASURES) else -inf), inf
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:

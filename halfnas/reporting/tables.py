@@ -104,8 +104,8 @@ def results_sheet(study: Study) -> Sheet:
     columns = [
         *_group_columns(study.groups),
         Column("n", "", lambda group: Entry(str(len(group.runs)), value=len(group.runs))),
-        *(Column(metric.label, metric.key, partial(_result, metric)) for metric in _measured(study)),
         *_measured_at(study.groups),
+        *(Column(metric.label, metric.key, partial(_result, metric)) for metric in _measured(study)),
     ]
     caption = f"Mean ± standard deviation over seeds, and below it the {INTERVAL}; n counts the runs that are done."
     if any(metric in ACCURACIES for metric in _measured(study)):

@@ -65,15 +65,21 @@ def learning_curves(series: Sequence[Series]) -> Drawing | None:
     dotted = []
     for axes, (stage, (key, curves)) in zip(panels, found.items(), strict=True):
         kit.plain(axes)
+        # Points of a single epoch would lie on one another.
+        alone = max(len(values) for values in curves.values()) == 1
+        shifts = {group: 0.02 * (place - (len(shown) - 1) / 2) * alone for place, group in enumerate(shown)}
         for group in shown:
-            _draw(axes, curves.get(group, {}), *looks[group])
-            _draw_spread(axes, seed_curves(group, stage, key), curves.get(group, {}), looks[group][0])
+            _draw(axes, curves.get(group, {}), *looks[group], shifts[group])
+            _draw_spread(axes, seed_curves(group, stage, key), looks[group][0], shifts[group])
         training = PANELS[stage][1]
         if training is not None and any(trained := {group: curve(group, stage, training) for group in shown}.values()):
-            dotted.append(training)
+            dotted.append(f" {'Crosses' if alone else 'Dotted'}: `{training}`.")
             for group, values in zip(shown, trained, strict=True):
-                _draw(axes, values, looks[group][0], ":", width=0.9)
+                _draw(axes, values, looks[group][0], ":", shifts[group], width=0.9, marker="x")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if alone:
+            [epoch] = next(iter(curves.values()))
+            axes.set(xlim=(epoch - 0.5, epoch + 0.5), xticks=[epoch])
         axes.set_xlabel(f"epoch of the {stage} stage", fontsize=kit.FONT)
         axes.set_ylabel(f"{BY_KEY[key].label}\n{key}", fontsize=kit.FONT)
     if len(shown) > 1:
@@ -85,33 +91,38 @@ def learning_curves(series: Sequence[Series]) -> Drawing | None:
         f"Means of {' and '.join(f'`{key}`' for key, _ in found.values())} over seeds, {seeds(counts)}."
         + (f" Bands and bars: one standard deviation, of {MIN_VALUES} seeds or more." if most >= MIN_VALUES else "")
         + (" Thin lines and open dots: single seeds." if any(1 < n < MIN_VALUES for n in counts) else "")
-        + "".join(f" Dotted: `{key}`." for key in dotted)
+        + "".join(dotted)
         + (" The darker a shade, the larger the ratio." if len(ratios(shown)) > 1 else "")
         + left_out(sum(len(each.groups) for each in series) - len(shown), "groups")
     )
     return Drawing("learning_curves", "Learning curves", "Accuracy over epochs", figure, caption)
 
 
-def _draw(axes: Axes, values: Curve, colour: Colour, line: str, width: float = 1.4) -> None:
-    """Draw the mean over seeds in percent; a single epoch is a point."""
+def _draw(
+    axes: Axes, values: Curve, colour: Colour, line: str, shift: float, *, width: float = 1.4, marker: str = "o"
+) -> None:
+    """Draw the mean over seeds in percent; a single epoch is a point, moved aside by `shift`."""
     mean = [100 * float(np.mean(each)) for each in values.values()]
-    marker: dict[str, Any] = {"marker": "o", "ms": 4} if len(mean) == 1 else {}
-    axes.plot(list(values), mean, color=colour, ls=line, lw=width, **marker)
+    point: dict[str, Any] = {"marker": marker, "ms": 4.5} if len(mean) == 1 else {}
+    axes.plot(np.array(list(values)) + shift, mean, color=colour, ls=line, lw=width, **point)
 
 
-def _draw_spread(axes: Axes, seeds: Sequence[dict[int, float]], values: Curve, colour: Colour) -> None:
+def _draw_spread(axes: Axes, seeds: Sequence[dict[int, float]], colour: Colour, shift: float) -> None:
     """Draw one standard deviation to both sides of the mean, of enough seeds; of fewer each as a thin line."""
     if 1 < len(seeds) < MIN_VALUES:
         for seed in seeds:
-            marker: dict[str, Any] = {"marker": "o", "ms": 3, "mfc": "white", "mew": 0.7} if len(seed) == 1 else {}
-            axes.plot(list(seed), [100 * value for value in seed.values()], color=colour, lw=0.5, zorder=3, **marker)
-    enough = {epoch: each for epoch, each in values.items() if len(each) >= MIN_VALUES}
+            point: dict[str, Any] = {"marker": "o", "ms": 3, "mfc": "white", "mew": 0.7} if len(seed) == 1 else {}
+            shown = [100 * value for value in seed.values()]
+            axes.plot(np.array(list(seed)) + shift, shown, color=colour, lw=0.5, zorder=3, **point)
+    values = {epoch: [seed[epoch] for seed in seeds if epoch in seed] for seed in seeds for epoch in seed}
+    enough = dict(sorted((epoch, each) for epoch, each in values.items() if len(each) >= MIN_VALUES))
+    epochs = np.array(list(enough)) + shift
     mean = 100 * np.array([np.mean(each) for each in enough.values()])
     std = 100 * np.array([np.std(each, ddof=1) for each in enough.values()])
     if len(values) == 1 and enough:
-        axes.errorbar(list(enough), mean, yerr=std, color=colour, ls="", elinewidth=0.9, capsize=2.5)
+        axes.errorbar(epochs, mean, yerr=std, color=colour, ls="", elinewidth=0.9, capsize=2.5)
     elif enough:
-        axes.fill_between(list(enough), mean - std, mean + std, color=colour, alpha=0.12, linewidth=0)
+        axes.fill_between(epochs, mean - std, mean + std, color=colour, alpha=0.12, linewidth=0)
 
 
 def _looks(series: Sequence[Series], shown: Sequence[Group]) -> dict[Group, tuple[Colour, str]]:
