@@ -18,7 +18,7 @@ from tiny_run import TINY
 TRAIN = Path(__file__).parents[2] / "train.py"
 QUICK = ("stage=prune", "pruner=random", "logger=none")
 #: MiB, between a tiny search of one candidate an edge and one of all
-BUDGET = 5.0
+BUDGET = 4.6
 #: a search that goes on until somebody stops it
 ENDLESS = (
     "stage=search", "pruner=none", "ratio=1", "searcher.epochs=5000", "searcher.warmup_epochs=0", "logger=none",
