@@ -105,11 +105,10 @@ class _Judge:
             note = f"{searchers[1]} stands in for {searchers[0]}, no {self.claim.baseline} one is like it"
         of = UNITS[self.claim.unit][0]
         usable = {seed: value for seed, value in baseline.values(metric).items() if value != 0 or of is sub}
+        values = paired(of, arm.values(metric), usable)
+        noise = arm.noise_against(baseline, metric, of) if values else None
         limit = 1.0 if is_accuracy(metric) and of is sub else inf
-        noise = arm.noise_against(baseline, metric, of)
-        return replace(answer, metric=metric).judged(
-            paired(of, arm.values(metric), usable), note, noise, (-limit, limit)
-        )
+        return replace(answer, metric=metric).judged(values, note, noise, (-limit, limit))
 
     def _metric(self, groups: Sequence[Group]) -> str | None:
         """Find the first metric of the claim that all runs have."""
@@ -148,6 +147,8 @@ class _Judge:
         metric = self._metric(members)
         if metric is None:
             return self._not_all_have_it(answer)
+        if (reason := why_not(members[0], members[-1], metric)) is not None:
+            return replace(answer, verdict=NOT_COMPARABLE, metric=metric, why=reason)
         points: dict[int, dict[float, float]] = {}
         for group in members:
             fractions = group.values("prune/kept_fraction")

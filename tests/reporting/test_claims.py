@@ -152,6 +152,16 @@ def test_what_backward_needs_is_never_compared(tmp_path):
     answer = own_claim(tmp_path / "mine.yaml", kept, *arms)
     assert (answer.verdict, answer.number) == ("not comparable", None)
     assert answer.why == "what is recomputed is missing in it; peak_live_mib has all that a step needs"
+    arms = [arm("darts", "nngp", ratio, {kept: [9.0] * 3}) for ratio in (0.25, 0.5, 1.0)]
+    line = own_claim(tmp_path / "mine.yaml", kept, *arms, unit="R2", arm="pruned")
+    assert (line.verdict, line.why) == (answer.verdict, answer.why)
+
+
+def test_no_accuracy_at_all_is_no_baseline_of_a_share(tmp_path):
+    key = "evaluate/test_acc"
+    arms = [arm("darts", "none", 1.0, {key: [0.0] * 3}), arm("darts", "nngp", 0.5, {key: [0.5] * 3})]
+    answer = own_claim(tmp_path / "mine.yaml", key, *arms, unit="of baseline")
+    assert (answer.verdict, answer.why) == ("not enough seeds", "no seed has both sides")
 
 
 @pytest.mark.parametrize(
