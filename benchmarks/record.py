@@ -86,7 +86,7 @@ def run(overrides: list[str], train: Path) -> dict[str, object]:
 
 
 def _repeats(metric: str) -> bool:
-    return not any(part in metric for part in ("seconds", "step_ms", "per_second", "allocated", "reserved"))
+    return not any(part in metric for part in ("seconds", "step_ms", "per_second", "peak"))
 
 
 def differences(before: object, after: object, tolerance: float, where: str = "") -> list[str]:

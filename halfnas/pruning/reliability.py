@@ -81,8 +81,8 @@ def drawn_agreement(
     For scores that lean on those of other edges, more the fewer repeats there are (`aggregate=shrink`): halves lean
     more than the whole does, and so agree well for their noise, and no formula leads from them to the whole. On
     simulated scores of DARTS, with effects of operations, of operations on edges and noise, it is within 0.025 of what
-    pairs of prunings have from three repeats on (from halves: up to 0.042 too high), and within 0.05 with two repeats, or
-    with three where operations are alike (tests/pruning/test_posterior.py).
+    pairs of prunings have from three repeats on (from halves: up to 0.042 too high), and within 0.05 with two repeats,
+    or with three where operations are alike (tests/pruning/test_posterior.py).
 
     Args:
         scores_NJ: a row a repeat, at least two.

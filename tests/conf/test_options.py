@@ -263,7 +263,8 @@ def test_every_job_of_a_ready_sweep_can_run(settings, name):
 
 
 def test_the_arms_of_the_paper_differ_in_nothing_but_the_method(settings):
-    arms = {arm: settings("hparams_search=paper_claims", f"arm={arm}") for arm in names("arm")}
+    """Whether a sweep of them is typed or ready, on any dataset."""
+    arms = {arm: settings("dataset=cifar10", f"arm={arm}") for arm in names("arm")}
     assert set(arms) == {"darts", "pcdarts", "random_half", "nngp_half"}
     found = {arm: (cfg.searcher.partial_channels, cfg.pruner.name, cfg.ratio) for arm, cfg in arms.items()}
     assert found == {
@@ -272,7 +273,7 @@ def test_the_arms_of_the_paper_differ_in_nothing_but_the_method(settings):
     }  # fmt: skip
     for shared in ("dataset", "space", "supernet", "evaluation", "trainer"):
         assert len({str(cfg[shared]) for cfg in arms.values()}) == 1
-    assert {cfg.searcher.batch_size for cfg in arms.values()} == {64}
+    assert {(cfg.searcher.batch_size, cfg.searcher.learning_rate) for cfg in arms.values()} == {(64, 0.025)}
     assert arms["random_half"].searcher == arms["nngp_half"].searcher
     assert arms["nngp_half"].searcher.regularizer is not None
 
