@@ -130,7 +130,7 @@ def test_every_ranking_function_is_a_pruner(settings, listed, name):
     for option in found:
         [node] = listed[option].values()
         assert {"_target_", "weight", "sign"} <= set(node)
-        assert (node.weight, node.sign) == (1.0, -1 if option == "ntk" else 1)
+        assert (node.weight, node.sign) == (1.0, -1 if option.startswith("ntk") else 1)
         pruner = pruner_of(settings(f"pruner={option}"))
         assert type(pruner) is ImportancePruner
         [ranker] = pruner.rankers.values()
