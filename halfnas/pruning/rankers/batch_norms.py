@@ -2,6 +2,7 @@
 
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from halfnas.pruning.scoring_network import Norm, ScoringNetwork, smooth_norm
@@ -17,6 +18,11 @@ def checked(batch_norm: BatchNorm) -> BatchNorm:
     return batch_norm
 
 
-def norms(network: ScoringNetwork, images: Tensor, batch_norm: BatchNorm) -> Norm:
-    """The batch norms of a call of the network on these images."""
-    return network.frozen_norms(images) if batch_norm == "frozen" else smooth_norm
+def norms(network: ScoringNetwork, images: Tensor, batch_norm: BatchNorm) -> Norm | None:
+    """The batch norms of a call of the network on these images; None for torch's own.
+
+    Torch's own are faster, but the derivative of a gradient that `jacrev` took through them is wrong (torch 2.15).
+    """
+    if batch_norm == "frozen":
+        return network.frozen_norms(images)
+    return smooth_norm if torch.is_grad_enabled() else None
