@@ -24,8 +24,8 @@ class JacobianCovariance(RankingFunction):
 
     Args:
         batch_norm: "published": each image also moves the statistics of the batch, and so the logits of the others.
-            "frozen", ours: the statistics count as constants. They rank alike only roughly (benchmarks/README.md), but
-            the published form needs a network in which something follows the last batch norm, as in NAS-Bench-201:
+            "frozen", ours: the statistics count as constants. The two are different numbers, and rank differently. The
+            published form needs a network in which something follows the last batch norm, as in NAS-Bench-201:
             where the features are normalised last, as in a DARTS supernet, the logits of a batch sum to a constant, and
             the gradients are rounding errors.
     """

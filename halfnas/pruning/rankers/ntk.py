@@ -21,7 +21,7 @@ class NTKConditionNumber(RankingFunction):
 
     Args:
         batch_norm: "published": the statistics of the batch are functions of the weights. "frozen", ours: they count as
-            constants. They rank alike only roughly (benchmarks/README.md), but the published form needs a network in
+            constants. The two are different numbers, and rank differently. The published form needs a network in
             which something follows the last batch norm, as in NAS-Bench-201: where the features are normalised last, as
             in a DARTS supernet, the outputs of a batch sum to a constant, and the kernel is singular.
     """
