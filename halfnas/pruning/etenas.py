@@ -102,6 +102,7 @@ class ETENASPruner(Pruner):
             if num_batches < ranker.fewest_batches
         ]:
             raise ValueError("; ".join(problems))
+        self.max_steps = repeats  # it needs data; how many steps `begin` knows
         self.repeats = repeats
         self.image_size = image_size
         self.num_batches = num_batches * len(self.rankers)

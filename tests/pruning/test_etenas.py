@@ -261,6 +261,11 @@ def test_impossible_settings_are_told():
         begun(chain)
 
 
+def test_says_before_it_begins_that_it_needs_data():
+    """A comparison takes pruners of no steps for random ones, and prunes with a hundred seeds."""
+    assert make_pruner().max_steps > 0
+
+
 def test_settings_of_other_pruners_are_accepted():
     assert begun(max_repeats=8, aggregate="median").repeats == 3
 
