@@ -31,7 +31,7 @@ FORMATS = {
     "seeds": ".0f", "repeats": ".0f", "seconds": ".1f", "peak MiB": ".0f", "agreement reported": ".3f",
     "agreement of seeds": ".3f", "lowest": ".3f", "highest": ".3f", "rho of seeds": ".2f", "masks": ".0f",
     "mean": ".4f", "5%": ".4f", "median": ".4f", "95%": ".4f", "skewness": ".2f", "best": ".4f", "best 1% left": ".3f",
-    "worst 10% left": ".3f", "architectures": ".3f", "std of mean": ".4f", "std of best 1% left": ".3f",
+    "worst 10% left": ".3f", "architectures": ".3f", "rated": ".0f", "std of mean": ".4f", "std of best 1% left": ".3f",
     "std of worst 10% left": ".3f", "different masks": ".0f", "tau": ".3f", "tau low": ".3f",
     "tau high": ".3f", "rho": ".3f", "rho low": ".3f", "rho high": ".3f", "not finite": ".0f",
     "seconds each": ".3f", "mean rho": ".2f", "lowest rho": ".2f", "highest rho": ".2f",
@@ -139,7 +139,8 @@ class Comparison:
             tau, rho = benchmark.correlations(values, accuracies.values[chosen], settings.seed)
             rows.append(
                 {
-                    "ranking function": name, "tau": tau.value, "tau low": tau.low, "tau high": tau.high,
+                    "ranking function": name, "rated": len(chosen), "tau": tau.value, "tau low": tau.low,
+                    "tau high": tau.high,
                     "published": settings.published_tau.get(name),
                     "rho": rho.value, "rho low": rho.low, "rho high": rho.high,
                     "not finite": int((~np.isfinite(values)).sum()), "seconds each": seconds[name],

@@ -54,6 +54,7 @@ def test_option_composes(settings, group, name):
                 "params",
                 "flops",
                 "te_nas",
+                "etenas",
                 "random",
                 "none",
             },
@@ -105,7 +106,8 @@ def test_settings_of_every_pruner_are_the_same(settings, name):
     """So that a sweep over pruners can share overrides."""
     base = OmegaConf.load(CONF / "pruner" / "base" / "importance.yaml")
 
-    assert set(settings(f"pruner={name}").pruner) - {"name", "rankers"} == set(base)
+    own = {"etenas": {"prune_number", "channels"}}
+    assert set(settings(f"pruner={name}").pruner) - {"name", "rankers"} - own.get(name, set()) == set(base)
 
 
 @pytest.fixture(scope="module")
@@ -119,12 +121,16 @@ def listed(compose_settings):
 def test_every_ranking_function_is_a_pruner(settings, listed, name):
     """With its weight and its sign; a small condition number is the good one."""
     target = f"halfnas.pruning.rankers.{name}"
-    found = [option for option, nodes in listed.items() if [node._target_ for node in nodes.values()] == [target]]
+    found = [
+        option
+        for option, nodes in listed.items()
+        if [node._target_ for node in nodes.values()] == [target] and option != "etenas"  # a procedure of its own
+    ]
     assert found
     for option in found:
         [node] = listed[option].values()
         assert {"_target_", "weight", "sign"} <= set(node)
-        assert (node.weight, node.sign) == (1.0, -1 if option == "ntk" else 1)
+        assert (node.weight, node.sign) == (1.0, -1 if option.startswith("ntk") else 1)
         pruner = pruner_of(settings(f"pruner={option}"))
         assert type(pruner) is ImportancePruner
         [ranker] = pruner.rankers.values()
@@ -203,6 +209,12 @@ def test_what_spaces_refuse(settings, overrides, message):
     typed = overrides.split()
     with pytest.raises(ConfigError, match=message):
         make_plan(settings(*typed), typed)
+
+
+@pytest.mark.parametrize("name", ["nasbench_macro", "mobilenet"])
+def test_etenas_refuses_chains(settings, name):
+    with pytest.raises(ConfigError, match=f"the published code rates cells of DARTS .* network for the {name} space"):
+        make_plan(settings("pruner=etenas", f"space={name}"))
 
 
 @pytest.mark.parametrize("name", ["nasbench_macro", "mobilenet"])

@@ -109,6 +109,16 @@ def test_scoring_is_that_of_the_authors_code(settings):
     assert list(pruner.rankers) == ["nngp_frobenius"]
 
 
+def test_etenas_is_that_of_its_scripts(settings):
+    pruner = settings("dataset=cifar10", "pruner=etenas").pruner  # launch_prune_etenas_darts.sh, launch_prune_etenas.sh
+
+    assert (pruner.repeats, pruner.num_batches, pruner.image_size) == (3, 2, 32)
+    assert pruner.prune_number == {"darts": 3, "nasbench201": 1}
+    assert pruner.batch_size == {"darts": 14, "nasbench201": 72}
+    assert pruner.channels == {"darts": 1, "nasbench201": 3}
+    assert [(key, ranker.weight, ranker.sign) for key, ranker in pruner.rankers.items()] == [("nngp_frobenius", 1, 1)]
+
+
 def test_te_nas_is_that_of_its_code(settings):
     pruner = settings("dataset=cifar10", "pruner=te_nas").pruner  # VITA-Group/TENAS, prune_tenas.py
 
