@@ -1,12 +1,14 @@
 """The published code as an oracle: the same weights must give the same logits, gradients and genotypes.
 
     python benchmarks/against_published.py --darts PATH --pc-darts PATH
+    python benchmarks/against_published.py --etenas PATH      # pruner=etenas, see published_etenas.py
 
-PATH are clones of quark0/darts and yuhuixu1993/PC-DARTS. Their modules are imported from there as they are; weights and
-architecture parameters are copied into our networks, everything runs in float64 on the CPU, and the two are compared:
-logits (also those of the auxiliary head of a final network) and all gradients in training mode, logits in evaluation
-mode after it, so that running statistics count too, and the cells that both read out of random architecture parameters.
-Exit code 1 where anything differs by more than 1e-9. Takes a minute or two on one core.
+PATH are clones of quark0/darts, yuhuixu1993/PC-DARTS and Rufaim/ETENAS. Their modules are imported from there as they
+are; weights and architecture parameters are copied into our networks, everything runs in float64 on the CPU, and the
+two are compared: logits (also those of the auxiliary head of a final network) and all gradients in training mode,
+logits in evaluation mode after it, so that running statistics count too, and the cells that both read out of random
+architecture parameters.
+Exit code 1 where anything differs by more than 1e-9. Each command takes a minute or two on one core.
 """
 
 import argparse
@@ -14,7 +16,6 @@ import contextlib
 import importlib
 import io
 import re
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import published_etenas
 import rich.box
 import torch
+from harness import commit, print_table
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -118,13 +121,6 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
-
-
-def commit(folder: Path) -> str:
-    """The commit of a clone, with "-dirty" where its files were changed."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else "unknown commit"
 
 
 # ------------------------------------------------------------------------------------------ copying and comparing
@@ -304,35 +300,49 @@ def as_table(rows: list[Comparison]) -> Table:
     return table
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--darts", type=Path, required=True, metavar="PATH", help="clone of quark0/darts")
-    parser.add_argument("--pc-darts", type=Path, required=True, metavar="PATH", help="clone of yuhuixu1993/PC-DARTS")
-    arguments = parser.parse_args()
-    folders = {"--darts": arguments.darts / "cnn", "--pc-darts": arguments.pc_darts}
-    for option, folder in folders.items():
-        if missing := [name for name in PUBLISHED_MODULES if not (folder / f"{name}.py").is_file()]:
-            parser.error(f"{option}: no {missing[0]}.py in {folder}; give the folder of a clone")
-    torch.set_num_threads(1)  # convolutions in float64 are many small calls
-    torch.manual_seed(0)
-
-    console = Console(width=150)
+def against_darts(console: Console, darts: Path, pc_darts: Path) -> bool:
+    """Print what DARTS and PC-DARTS compare to -> whether all agree."""
     console.print(
         "python benchmarks/against_published.py --darts PATH --pc-darts PATH; "
-        f"quark0/darts {commit(arguments.darts)}, yuhuixu1993/PC-DARTS {commit(arguments.pc_darts)}, "
-        f"torch {torch.__version__}",
+        f"quark0/darts {commit(darts)}, yuhuixu1993/PC-DARTS {commit(pc_darts)}, torch {torch.__version__}",
         highlight=False,
         soft_wrap=True,
     )
-    published = [load_published(folder) for folder in folders.values()]
+    published = [load_published(folder) for folder in (darts / "cnn", pc_darts)]
     with modern_cpu():
         rows = list(all_rows(*published))
-    with console.capture() as captured:
-        console.print(as_table(rows))
-    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    print_table(as_table(rows))
     agree = sum(row.agrees for row in rows)
     console.print(f"{agree} of {len(rows)} agree within {BOUND:g}", highlight=False)
-    return 0 if agree == len(rows) else 1
+    return agree == len(rows)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--darts", type=Path, metavar="PATH", help="clone of quark0/darts")
+    parser.add_argument("--pc-darts", type=Path, metavar="PATH", help="clone of yuhuixu1993/PC-DARTS")
+    parser.add_argument("--etenas", type=Path, metavar="PATH", help="clone of Rufaim/ETENAS")
+    arguments = parser.parse_args()
+    if (arguments.darts is None) != (arguments.pc_darts is None):
+        parser.error("--darts and --pc-darts go together")
+    if arguments.darts is None and arguments.etenas is None:
+        parser.error("give the folders of clones: --darts and --pc-darts, or --etenas")
+    for option, folder, modules in (
+        ("--darts", arguments.darts and arguments.darts / "cnn", PUBLISHED_MODULES),
+        ("--pc-darts", arguments.pc_darts, PUBLISHED_MODULES),
+        ("--etenas", arguments.etenas, ("prune_etenas",)),
+    ):
+        if missing := [name for name in modules if folder is not None and not (folder / f"{name}.py").is_file()]:
+            parser.error(f"{option}: no {missing[0]}.py in {folder}; give the folder of a clone")
+    torch.set_num_threads(1)  # convolutions in float64 are many small calls
+    torch.manual_seed(0)
+    console = Console(width=150)
+    agree = []
+    if arguments.darts is not None:
+        agree.append(against_darts(console, arguments.darts, arguments.pc_darts))
+    if arguments.etenas is not None:
+        agree.append(published_etenas.report(console, arguments.etenas))
+    return 0 if all(agree) else 1
 
 
 if __name__ == "__main__":

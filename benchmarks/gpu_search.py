@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 FAKE = ("dataset=fake", "dataset.num_train=50000", "dataset.num_test=10000", "recipe=cifar10")
 SHOWN = (
     "prune/seconds", "search/seconds", "total/search_seconds", "search/step_ms", "search/peak_allocated_mib",
-    "search/peak_reserved_mib", "prune/peak_allocated_mib", "search/step_activations_mib", "search/val_acc",
+    "search/peak_reserved_mib", "prune/peak_allocated_mib", "search/peak_live_mib", "search/val_acc",
 )  # fmt: skip
 
 

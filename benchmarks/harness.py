@@ -2,6 +2,7 @@
 
 import argparse
 import platform
+import subprocess
 from pathlib import Path
 
 import torch
@@ -71,3 +72,10 @@ def print_table(table: Table) -> None:
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def commit(folder: Path) -> str:
+    """The commit of a clone, with "-dirty" where its files were changed."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else "unknown commit"

@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 #: What a summary shows of a metric; all others show their last value. W&B matches overlapping patterns in random order,
 #: so that only one pattern a stage is used, and what differs from it is named in full.
 SUMMARIES = {
-    "max,last": ("search/val_acc", "evaluate/val_acc", "evaluate/test_acc"),
+    # Not the test accuracy, of which the last epoch counts.
+    "max,last": ("search/val_acc", "evaluate/val_acc"),
     # Schedules: where one ended says nothing of the run.
     "none": (
         "search/learning_rate",

@@ -1,17 +1,33 @@
 """What a stage needs in memory."""
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from halfnas.memory import MIB, peak_memory, reset_peak_memory, saved_for_backward
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from halfnas.memory import MIB, can_count, peak_live_memory, peak_memory, reset_peak_memory, saved_for_backward
 from halfnas.training.rehearsal import random_batch, rehearsal
+
+log = logging.getLogger(__name__)
 
 
 class MemoryMonitor(Callback):
-    """Logs, each epoch, the peaks of the stage so far, and what one weight step keeps for its backward pass.
+    """Logs, each epoch, the peaks of the stage so far, and what one step needs.
 
-    `<stage>/step_activations_mib` is measured once, before training, on random images of the size of a training batch:
-    memory does not depend on pixels, and training does not notice. It exists on any device, for modules with a
-    `loss(images, labels)`; the CUDA peaks only on CUDA devices.
+    Two figures of a step are measured once, before training, on random images of the size of a training batch: memory
+    does not depend on pixels, and training does not notice.
+
+    * `<stage>/peak_live_mib`: the largest sum of live tensors in one full step, above weights and optimiser state. What
+      comparisons use, as it is right under recomputation too. For modules with `full_step()`, on CPUs and CUDA
+      devices; it takes the time of two steps. Of methods that pick candidates anew in every step it is that of the
+      first.
+    * `<stage>/step_activations_mib`: what one weight step keeps for its backward pass, for modules with a
+      `loss(images, labels)`. What is recomputed is kept by nobody and still needs memory: it is shown, never compared.
+
+    The CUDA peaks exist only on CUDA devices.
     """
 
     def __init__(self) -> None:
@@ -20,6 +36,11 @@ class MemoryMonitor(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure one step, then start the peaks anew."""
         self._figures = {}
+        if hasattr(pl_module, "full_step"):
+            if (reason := can_count(pl_module.device)) is None:
+                self._figures["peak_live_mib"] = step_peak(trainer, pl_module) / MIB
+            else:
+                log.warning("%s/peak_live_mib is not measured: %s", pl_module.stage, reason)
         if hasattr(pl_module, "loss"):
             self._figures["step_activations_mib"] = step_activations(trainer, pl_module) / MIB
         reset_peak_memory(pl_module.device)
@@ -32,9 +53,29 @@ class MemoryMonitor(Callback):
 
 def step_activations(trainer: Trainer, module: LightningModule) -> int:
     """Bytes kept for the backward pass of one weight step at the batch size and precision of the training."""
+    with _batch(trainer, module) as (images, labels), trainer.precision_plugin.forward_context():
+        return saved_for_backward(lambda: module.loss(images, labels), module)  # type: ignore[operator]
+
+
+def step_peak(trainer: Trainer, module: LightningModule) -> int:
+    """Most bytes that live at one time in a full step at the batch size and precision of the training."""
+    with _batch(trainer, module) as (images, labels):
+        take: Callable[[Tensor, Tensor], None] = module.full_step()  # type: ignore[operator]
+
+        def step() -> None:
+            with trainer.precision_plugin.forward_context():
+                take(images, labels)
+
+        step()  # optimisers make their state, and libraries what they hold on to
+        module.zero_grad(set_to_none=True)
+        return peak_live_memory(step, module.device)
+
+
+@contextmanager
+def _batch(trainer: Trainer, module: LightningModule) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inside, nothing that is done to the module with these images and labels leaves a trace."""
     dataset = trainer.datamodule.dataset  # type: ignore[attr-defined]
     batch_size: int = module.batch_size  # type: ignore[assignment]
-    batch = random_batch(dataset, batch_size, module.device)
-    images, labels = trainer.precision_plugin.convert_input(batch)
-    with rehearsal(module, module.device), trainer.precision_plugin.forward_context():
-        return saved_for_backward(lambda: module.loss(images, labels), module)  # type: ignore[operator]
+    images, labels = trainer.precision_plugin.convert_input(random_batch(dataset, batch_size, module.device))
+    with rehearsal(module, module.device), torch.enable_grad():
+        yield images, labels

@@ -31,7 +31,8 @@ FORMATS = {
     "seeds": ".0f", "repeats": ".0f", "seconds": ".1f", "peak MiB": ".0f", "agreement reported": ".3f",
     "agreement of seeds": ".3f", "lowest": ".3f", "highest": ".3f", "rho of seeds": ".2f", "masks": ".0f",
     "mean": ".4f", "5%": ".4f", "median": ".4f", "95%": ".4f", "skewness": ".2f", "best": ".4f", "best 1% left": ".3f",
-    "worst 10% left": ".3f", "architectures": ".3f", "std of mean": ".4f", "tau": ".3f", "tau low": ".3f",
+    "worst 10% left": ".3f", "architectures": ".3f", "rated": ".0f", "std of mean": ".4f", "std of best 1% left": ".3f",
+    "std of worst 10% left": ".3f", "different masks": ".0f", "tau": ".3f", "tau low": ".3f",
     "tau high": ".3f", "rho": ".3f", "rho low": ".3f", "rho high": ".3f", "not finite": ".0f",
     "seconds each": ".3f", "mean rho": ".2f", "lowest rho": ".2f", "highest rho": ".2f",
     "exact seconds": ".1f", "taylor seconds": ".1f",
@@ -138,7 +139,8 @@ class Comparison:
             tau, rho = benchmark.correlations(values, accuracies.values[chosen], settings.seed)
             rows.append(
                 {
-                    "ranking function": name, "tau": tau.value, "tau low": tau.low, "tau high": tau.high,
+                    "ranking function": name, "rated": len(chosen), "tau": tau.value, "tau low": tau.low,
+                    "tau high": tau.high,
                     "published": settings.published_tau.get(name),
                     "rho": rho.value, "rho low": rho.low, "rho high": rho.high,
                     "not finite": int((~np.isfinite(values)).sum()), "seconds each": seconds[name],
@@ -166,7 +168,8 @@ class Comparison:
         left: dict[str, list[np.ndarray]] = {}
         for name, pruner in track(self.pruners.items(), "survivors", console=self.console):
             scoring = NASBench201Space(**{"init_channels": 16, "num_cells": 15, **shape, **pruner.network})
-            seeds = range(self.cfg.survivors.num_random) if pruner.max_steps == 0 else self.cfg.seeds
+            number = self.cfg.survivors.num_seeds.get(name)
+            seeds = self.cfg.seeds if number is None else range(number)
             masks = [
                 prunings.run(pruner, space, scoring, self.dataset, ratio=self.cfg.ratio, seed=seed).mask
                 for seed in seeds
@@ -175,7 +178,8 @@ class Comparison:
                 mask.save(self.folder / "masks" / space.name / f"{name}-{mask.seed}.json")
             left[name] = [accuracies.left_by(mask) for mask in masks]
             found = benchmark.mean_survival([benchmark.survival(accuracies, each) for each in left[name]])
-            rows.append({"pruner": name, **found})
+            different = len({tuple(mask.kept.items()) for mask in masks})
+            rows.append({"pruner": name, **found, "different masks": different})
         self._publish("survivors", f"What pruning leaves of NAS-Bench-201, {self.cfg.column}", rows)
         distributions = {name: np.concatenate([accuracies.values[i] for i in each]) for name, each in left.items()}
         figure = figures.distributions({"nothing pruned": accuracies.values, **distributions})

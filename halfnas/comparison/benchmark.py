@@ -27,6 +27,8 @@ from halfnas.spaces.nasbench201 import ARCHITECTURE
 NUM_BOOTSTRAPS = 1000
 #: Parts of the space whose survival is counted.
 BEST, WORST = 0.01, 0.10
+#: What a table shows the spread of, from mask to mask.
+SPREAD = ("mean", "best 1% left", "worst 10% left")
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,11 @@ def survival(accuracies: Accuracies, left: np.ndarray) -> dict[str, float]:
 
 
 def mean_survival(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Average over masks, with the spread of the mean accuracy over them."""
+    """Average over masks, with the standard deviation over them of what `SPREAD` lists."""
     means = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
-    values = [each["mean"] for each in found]
-    return {"masks": len(found), **means, "std of mean": float(np.std(values, ddof=1)) if len(found) > 1 else 0.0}
+    spread = {
+        f"std of {key}": float(np.std([each[key] for each in found], ddof=1)) if len(found) > 1 else 0.0
+        for key in SPREAD
+        if key in means
+    }
+    return {"masks": len(found), **means, **spread}

@@ -28,7 +28,7 @@ class Config:
     cuda_graphs: Any = "auto"  # checked where the steps are
     optimized_metric: str = "search/val_acc"
     optimized_budget: float | None = None
-    budget_metric: str = "search/step_activations_mib"
+    budget_metric: str = "search/peak_live_mib"
     dataset: Any = field(default_factory=dict)
     space: Any = field(default_factory=dict)
     pruner: Any = field(default_factory=dict)

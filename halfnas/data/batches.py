@@ -206,13 +206,14 @@ class Shuffled(Batches):
 
 
 class Sampled(Batches):
-    """Augmented batches of distinct images, each drawn from all images, whatever the other batches have.
+    """Augmented batches of distinct images, each drawn from all that take part, whatever the other batches have.
 
     All processes see the same ones.
 
     Args:
+        indices: int64 [N], of the images that take part.
         image_size: height and width in pixels.
-        batch_size: images a batch, at most as many as there are.
+        batch_size: images a batch, at most N.
         num_batches: an epoch has that many.
         seed, stream: origin of the random numbers, see `halfnas.training.generator`.
     """
@@ -222,6 +223,7 @@ class Sampled(Batches):
         images: RawImages,
         normalization: Normalization,
         augmentation: Augmentation,
+        indices: Tensor,
         *,
         image_size: int,
         batch_size: int,
@@ -230,7 +232,8 @@ class Sampled(Batches):
         stream: str,
     ) -> None:
         super().__init__(images, normalization, augmentation)
-        assert batch_size <= len(images), "images of a sample are distinct"
+        assert batch_size <= len(indices), "images of a sample are distinct"
+        self._indices = indices
         self._image_size = image_size
         self._batch_size = batch_size
         self._num_batches = num_batches
@@ -244,8 +247,8 @@ class Sampled(Batches):
         """The sample of that number."""
         assert self.augmentation is not None
         numbers = generator(self._seed, self._stream, epoch, number)
-        indices = torch.randperm(len(self.images), generator=numbers)[: self._batch_size]
-        return Selection(indices, self.augmentation.draw(self._batch_size, self._image_size, numbers))
+        drawn = torch.randperm(len(self._indices), generator=numbers)[: self._batch_size]
+        return Selection(self._indices[drawn], self.augmentation.draw(self._batch_size, self._image_size, numbers))
 
 
 class Pairs:

@@ -21,13 +21,16 @@ class _ImageData(LightningDataModule):
 
     Args:
         batch_size: images a batch, in each process.
+        holdout_fraction: the part of the training images that no stage of a run with this seed trains on, neither
+            weights nor architecture nor scores.
     """
 
-    def __init__(self, dataset: ImageDataset, *, batch_size: int, seed: int) -> None:
+    def __init__(self, dataset: ImageDataset, *, batch_size: int, seed: int, holdout_fraction: float = 0.0) -> None:
         super().__init__()
         self.dataset = dataset
         self.batch_size = batch_size
         self.seed = seed
+        self.holdout_fraction = holdout_fraction
         self._open: dict[bool, RawImages] = {}
 
     def prepare_data(self) -> None:
@@ -59,6 +62,20 @@ class _ImageData(LightningDataModule):
             if isinstance(raw, TensorDataset):
                 self._open[train] = images
         return images
+
+    @property
+    def num_train_images(self) -> int:
+        """Training images that are not held out."""
+        return len(self._parts[0])
+
+    @cached_property
+    def _parts(self) -> tuple[Tensor, Tensor]:
+        """Indices of the training images to train on, in their order, and of those held out."""
+        n = len(self.dataset.train())  # type: ignore[arg-type]
+        if self.holdout_fraction == 0:
+            return torch.arange(n), torch.arange(0)
+        train, held_out = (torch.tensor(part) for part in holdout(n, self.holdout_fraction, self.seed))
+        return train.sort().values, held_out
 
     def _shuffled(self, indices: Tensor, stream: str, *, cutout_length: int = 0) -> Shuffled:
         return Shuffled(
@@ -92,8 +109,10 @@ class PruningData(_ImageData):
         num_batches: an epoch has that many.
     """
 
-    def __init__(self, dataset: ImageDataset, *, batch_size: int, num_batches: int, seed: int) -> None:
-        super().__init__(dataset, batch_size=batch_size, seed=seed)
+    def __init__(
+        self, dataset: ImageDataset, *, batch_size: int, num_batches: int, seed: int, holdout_fraction: float = 0.0
+    ) -> None:
+        super().__init__(dataset, batch_size=batch_size, seed=seed, holdout_fraction=holdout_fraction)
         self.num_batches = num_batches
 
     def train_dataloader(self) -> Sampled:
@@ -102,16 +121,17 @@ class PruningData(_ImageData):
         Raises:
             ValueError: there are fewer images than a batch has.
         """
-        images = self._images(train=True)
-        if len(images) < self.batch_size:  # a score that compares an image with itself says nothing
+        images, indices = self._images(train=True), self._parts[0]
+        if len(indices) < self.batch_size:  # a score that compares an image with itself says nothing
             raise ValueError(
-                f"{len(images)} training images are fewer than the {self.batch_size} of a score; raise "
+                f"{len(indices)} training images are fewer than the {self.batch_size} of a score; raise "
                 "`dataset.max_train_images` or lower `pruner.batch_size`"
             )
         return Sampled(
             images,
             self.dataset.normalization(self._device),
             self.dataset.augmentation(),
+            indices,
             image_size=self.dataset.image_size,
             batch_size=self.batch_size,
             num_batches=self.num_batches,
@@ -121,7 +141,9 @@ class PruningData(_ImageData):
 
 
 class SearchData(_ImageData):
-    """The training set in two parts, for weights and for architecture; the test set is never touched.
+    """The training set, but for what is held out, in two parts, for weights and for architecture.
+
+    The test set is never touched.
 
     Args:
         train_fraction: the part of the images that trains the weights; 0.5 as in DARTS.
@@ -136,8 +158,9 @@ class SearchData(_ImageData):
         seed: int,
         train_fraction: Annotated[float, Field(gt=0, lt=1, description="both halves need images, e.g. 0.5")] = 0.5,
         warmup_epochs: int = 0,
+        holdout_fraction: float = 0.0,
     ) -> None:
-        super().__init__(dataset, batch_size=batch_size, seed=seed)
+        super().__init__(dataset, batch_size=batch_size, seed=seed, holdout_fraction=holdout_fraction)
         self.train_fraction = train_fraction
         self.warmup_epochs = warmup_epochs
 
@@ -159,13 +182,13 @@ class SearchData(_ImageData):
 
     @cached_property
     def _halves(self) -> tuple[Tensor, Tensor]:
-        images = self.dataset.train()
+        indices = self._parts[0]
         halves: tuple[Sequence[int], Sequence[int]]
         if self.dataset.published_order:
-            halves = two_halves(len(images), self.train_fraction)  # type: ignore[arg-type]
+            halves = two_halves(len(indices), self.train_fraction)
         else:
-            halves = two_halves_by_class(class_labels(images), self.train_fraction)
-        first, second = (torch.tensor(list(half)) for half in halves)
+            halves = two_halves_by_class(class_labels(self.dataset.train())[indices], self.train_fraction)
+        first, second = (indices[list(half)] for half in halves)
         return first, second
 
 
@@ -174,8 +197,8 @@ class EvaluationData(_ImageData):
 
     Args:
         cutout_length: side in pixels of the square erased from training images; 0 for none.
-        holdout_fraction: the part of the training set that validates instead of training; 0, the published protocol,
-            validates on the test set.
+        holdout_fraction: the part of the training set that validates instead of training, and that a search with the
+            same fraction and seed has not seen either; 0, the published protocol, validates on the test set.
     """
 
     def __init__(
@@ -189,9 +212,8 @@ class EvaluationData(_ImageData):
             float, Field(ge=0, lt=1, description="share of the training images held out; 0 trains on all of them")
         ] = 0.0,
     ) -> None:
-        super().__init__(dataset, batch_size=batch_size, seed=seed)
+        super().__init__(dataset, batch_size=batch_size, seed=seed, holdout_fraction=holdout_fraction)
         self.cutout_length = cutout_length
-        self.holdout_fraction = holdout_fraction
 
     def train_dataloader(self) -> Shuffled:
         """Augmented training images with cutout, without those held out."""
@@ -206,12 +228,3 @@ class EvaluationData(_ImageData):
     def test_dataloader(self) -> InOrder:
         """The test set, in order."""
         return self._in_order(train=False)
-
-    @cached_property
-    def _parts(self) -> tuple[Tensor, Tensor]:
-        """Images to train on, and those held out."""
-        n = len(self.dataset.train())  # type: ignore[arg-type]
-        if self.holdout_fraction == 0:
-            return torch.arange(n), torch.arange(0)
-        train, held_out = (torch.tensor(part) for part in holdout(n, self.holdout_fraction, self.seed))
-        return train, held_out

@@ -85,9 +85,15 @@ def matrix(axes: Axes, values: NDArray[np.float64], names: Sequence[str], low: f
 
 
 def shorten(name: str, length: int = NAME_LENGTH) -> str:
-    """Make a name fit, for matplotlib: a dollar sign would start a formula."""
+    """Make a name fit by leaving out its middle, as names of groups may differ at either end.
+
+    For matplotlib: a dollar sign would start a formula.
+    """
     name = " ".join(name.split())
-    return (name if len(name) <= length else f"{name[: length - 1]}…").replace("$", r"\$")
+    if len(name) > length:
+        end = length // 2
+        name = f"{name[: length - 1 - end]}…{name[-end:]}"
+    return name.replace("$", r"\$")
 
 
 def text_width(text: str, size: float) -> float:

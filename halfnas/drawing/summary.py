@@ -45,19 +45,19 @@ def print_summary(
 
 
 def stage_table(metrics: Mapping[str, float], stages: Sequence[str]) -> Table:
-    """Make a row of each stage that ran: its result, the memory of a step in MiB, its time in seconds."""
+    """Make a row of each stage that ran: its result, the peak of a step in MiB, its time in seconds."""
     table = Table(title="halfnas")
     stages = [stage for stage in stages if f"{stage}/seconds" in metrics]
     cuda = any(f"{stage}/peak_allocated_mib" in metrics for stage in stages)
     for column in ("stage", "result", "step memory", *(["peak CUDA"] if cuda else []), "time"):
         table.add_column(column, justify="left" if column in ("stage", "result") else "right")
     for stage in stages:
-        activations = metrics.get(f"{stage}/step_activations_mib")
+        live = metrics.get(f"{stage}/peak_live_mib")
         peak = metrics.get(f"{stage}/peak_allocated_mib")
         table.add_row(
             stage,
             _result(stage, metrics),
-            "-" if activations is None else f"{activations:,.1f} MiB",
+            "-" if live is None else f"{live:,.1f} MiB",
             *([] if not cuda else ["-" if peak is None else f"{peak:,.0f} MiB"]),
             f"{metrics[f'{stage}/seconds']:,.1f} s",
         )

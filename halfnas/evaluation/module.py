@@ -1,6 +1,6 @@
 """Training the chosen network from scratch as a LightningModule: it drives `TrainingStep`, and logs once an epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -108,21 +108,35 @@ class Evaluation(LightningModule):
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """The training loss, with no path dropped yet; also what the memory of a step is measured on."""
-        drop_path = images.new_ones(self.network.num_paths, len(images)) if self.drop_path > 0 else None
-        return self._loss(images.contiguous(memory_format=self._memory_format), labels, drop_path)[0]
+        return self._loss(images.contiguous(memory_format=self._memory_format), labels, self._undropped(images))[0]
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """SGD with a cosine to 0 over the epochs."""
-        self.network.to(memory_format=self._memory_format)
+    def _undropped(self, images: Tensor) -> Tensor | None:
+        return images.new_ones(self.network.num_paths, len(images)) if self.drop_path > 0 else None
+
+    def full_step(self) -> Callable[[Tensor, Tensor], None]:
+        """A step of images and labels as training takes it, with an optimiser of its own, to be rehearsed."""
+        step = self._new_step()
+
+        def take(images: Tensor, labels: Tensor) -> None:
+            step(images.contiguous(memory_format=self._memory_format), labels, self._undropped(images))
+
+        return take
+
+    def _new_step(self) -> TrainingStep:
         optimizer = sgd(
             self.network.parameters(),
             learning_rate=self.learning_rate,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
-        self.step = TrainingStep(self._loss, optimizer, gradient_clip=self.gradient_clip, backward=self.manual_backward)
+        return TrainingStep(self._loss, optimizer, gradient_clip=self.gradient_clip, backward=self.manual_backward)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """SGD with a cosine to 0 over the epochs."""
+        self.network.to(memory_format=self._memory_format)
+        self.step = self._new_step()
         self._replay = Replay(self.step, cuda_graphs=self.cuda_graphs, name="step of the training")
-        return optimizer
+        return self.step.optimizer
 
     def on_train_epoch_start(self) -> None:
         """Set this epoch's learning rate and drop path."""
@@ -162,12 +176,18 @@ class Evaluation(LightningModule):
         self.val_acc(logits, labels)
         loss = nn.functional.cross_entropy(logits, labels)
         self._log(len(images), **{f"{self._validated_on}_acc": self.val_acc, f"{self._validated_on}_loss": loss})
+        self._count(images, self._validated_on)
 
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Accuracy on the test set after the last epoch."""
         images, labels = batch
         self.test_acc(self(images), labels)
         self._log(len(images), test_acc=self.test_acc)
+        self._count(images, "test")
+
+    def _count(self, images: Tensor, of: str) -> None:
+        """Log how many images an accuracy is of."""
+        self.log(f"evaluate/{of}_images", float(len(images)), on_epoch=True, reduce_fx="sum", sync_dist=True)
 
     def _log(self, batch_size: int, **values: Any) -> None:
         for name, value in values.items():

@@ -81,7 +81,7 @@ def _names(jobs: Sequence[Job]) -> list[str]:
 
 def _shown(metrics: dict[str, float]) -> tuple[str, str, str]:
     accuracy = metrics.get("evaluate/test_acc", metrics.get("search/val_acc"))
-    memory = metrics.get("search/step_activations_mib")
+    memory = metrics.get("search/peak_live_mib")
     seconds = [value for key, value in metrics.items() if key.endswith("/seconds")]
     return (
         "-" if accuracy is None else f"{accuracy:.2%}",

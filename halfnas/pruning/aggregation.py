@@ -72,3 +72,5 @@ AGGREGATES: dict[str, Callable[[Floats, Competition, Floats | None], Floats]] = 
     "rank": rank,
     "shrink": shrink,
 }
+#: Those that draw scores towards other ones, the more the fewer repeats there are.
+LEANING = ("shrink",)

@@ -1,5 +1,6 @@
 """The pruner that removes what matters least to the ranking functions."""
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,15 +10,16 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from halfnas.pruning.aggregation import AGGREGATES
+from halfnas.errors import Diverged
+from halfnas.pruning.aggregation import AGGREGATES, LEANING
 from halfnas.pruning.competition import SCOPES, Competition
 from halfnas.pruning.elimination import Elimination
 from halfnas.pruning.importance import COMBINATIONS, IMPORTANCES
 from halfnas.pruning.pruner import Pruner
 from halfnas.pruning.ranking import RankingFunction
-from halfnas.pruning.reliability import chance_agreement, half_agreement, whole_agreement
+from halfnas.pruning.reliability import chance_agreement, drawn_agreement, half_agreement, whole_agreement
 from halfnas.pruning.sample import Batch, Sample, scaled
-from halfnas.pruning.scoring import Scorer, Unusable
+from halfnas.pruning.scoring import NotFinite, Scorer, Unusable
 from halfnas.spaces import Mask, SearchSpace
 from halfnas.spaces.candidates import Flags, Floats
 
@@ -26,6 +28,9 @@ log = logging.getLogger(__name__)
 AUTO = "auto"
 
 Repeats = Annotated[int, Field(ge=1, description="each candidate is scored on at least one network")]
+
+#: What to do where a score is not finite.
+REMEDY = "try trainer.precision=64-true, other images or sizes of the scoring network, or another pruner"
 
 #: Repeats before `repeats=auto` looks at their halves.
 FEWEST_REPEATS = 8
@@ -130,23 +135,32 @@ class ImportancePruner(Pruner):
         self.max_steps = 0 if self.done else self._most_repeats
         self._levels: list[Floats] = []
         self._step = 0
+        self._last_error = "before the pruning went on"
 
     def step(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """One repeat, and the mask of all so far. A repeat with scores that are not finite is dropped.
+        """One repeat, and the mask of all so far.
+
+        A repeat with all scores the same says nothing: it is left out with a warning that names repeat and ranking
+        function, and counted (`prune/repeats_dropped`). Where more than half are, what is left would be a selection of
+        networks, and no mask is made of it.
 
         Raises:
-            NothingUsable: it is the last one, and all were dropped.
+            Diverged: something is not finite; nothing is ranked.
+            NothingUsable: it is the last one, and more than half were left out.
         """
         sample = self._sample(batches, _step_seed(self._seed, self._step))
         self._step += 1
         try:
             self._scores.begin(sample)
             levels, metrics = self._eliminate(self._scores)
+        except NotFinite as error:
+            when = f"repeat {self._step} of at most {self.max_steps}"
+            raise Diverged("prune", when, {error.quantity: error.value}, REMEDY) from None
         except Unusable as error:
             log.warning("repeat %d is left out: %s", self._step, error)
-            if self._step == self.max_steps and not self._levels:
-                raise NothingUsable(f"none of {self._step} repeat(s) could be used; the last one: {error}") from None
+            self._last_error = f"repeat {self._step}: {error}"
             self.done = self._step == self.max_steps
+            self._check_enough()
             return {}
         self._levels.append(levels)
         self._update_mask()
@@ -155,10 +169,14 @@ class ImportancePruner(Pruner):
             stable = self.stability is not None and halves >= self.stability
             self.done = stable and len(self._levels) >= FEWEST_REPEATS
         self.done = self.done or self._step == self.max_steps
+        self._check_enough()
         return metrics
 
     def metrics(self) -> dict[str, float]:
-        """Reliability: the agreement to be expected with a pruning from another seed, and what chance would give."""
+        """Reliability: the agreement to be expected with a pruning from another seed, and what chance would give.
+
+        Another seed orders equals in another way too.
+        """
         if not self._levels:
             return {}
         kept = self._candidates.flags(self.mask.kept)
@@ -168,9 +186,7 @@ class ImportancePruner(Pruner):
             "agreement_chance": chance_agreement(kept, self._candidates.groups),
         }
         if len(self._levels) >= 2:
-            metrics["agreement"] = whole_agreement(
-                self._half_agreement(), len(self._levels), kept, self._candidates.groups
-            )
+            metrics["agreement"] = self._agreement(np.array(self._levels), kept)
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -221,9 +237,32 @@ class ImportancePruner(Pruner):
             cuda_graphs=self.cuda_graphs,
         )
 
+    def _check_enough(self) -> None:
+        """Raise NothingUsable where the last step is taken, and more than half of them were of no use."""
+        usable = len(self._levels)
+        if self.done and usable < self._step / 2:
+            raise NothingUsable(
+                f"{usable or 'none'} of {self._step} repeat(s) could be used, too few for a mask; "
+                f"the last one that could not, {self._last_error}"
+            )
+
     def _half_agreement(self) -> float:
         everything = np.array(self._levels)
         return half_agreement(everything, lambda half: self._keep(half, everything), self._seed)
+
+    def _agreement(self, levels_NJ: Floats, kept: Flags) -> float:
+        """With the mask of another seed."""
+        ties = itertools.count()
+
+        def mask_of_another_seed(rows: Floats) -> Flags:
+            return self._keep(rows, levels_NJ if len(rows) < len(levels_NJ) else rows, next(ties))
+
+        if self._aggregate in LEANING:
+            return drawn_agreement(levels_NJ, self._candidates, mask_of_another_seed, self._seed)
+        halves = half_agreement(levels_NJ, mask_of_another_seed, self._seed)
+        if np.ptp(levels_NJ, axis=0).max() == 0:  # more of the same repeats: only equals are left to differ
+            return halves
+        return whole_agreement(halves, len(levels_NJ), kept, self._candidates.groups)
 
     def _update_mask(self) -> None:
         """The mask of all repeats so far."""
@@ -235,17 +274,17 @@ class ImportancePruner(Pruner):
         )
         self.mask = replace(self._whole, kept=kept, importance=named)
 
-    def _keep(self, levels_NJ: Floats, everything_MJ: Floats) -> Flags:
-        """The flags of the candidates that N of all M repeats would keep, [J]."""
+    def _keep(self, levels_NJ: Floats, everything_MJ: Floats, ties: int | None = None) -> Flags:
+        """The flags of the candidates that N of all M repeats would keep, [J]; `ties`: a seed that orders equals."""
         candidates = self._candidates
         scores = AGGREGATES[self._aggregate](levels_NJ, candidates, everything_MJ)
         kept = self._start.copy()
-        kept[candidates.remove(kept, scores, candidates.targets)] = False
+        kept[candidates.remove(kept, scores, candidates.targets, ties)] = False
         return kept
 
 
 class NothingUsable(ValueError):
-    """No repeat can be used."""
+    """Too few repeats can be used, or none."""
 
 
 def _one_of(setting: str, value: str, known: Sequence[str]) -> list[str]:

@@ -32,6 +32,19 @@ class Unusable(ArithmeticError):
     """Why a scoring network cannot be used."""
 
 
+class NotFinite(Unusable):
+    """A ranking function gave something that is not finite.
+
+    Args:
+        quantity: what is not finite.
+        value: what it is instead.
+    """
+
+    def __init__(self, quantity: str, value: float) -> None:
+        super().__init__(f"{quantity} is {value}")
+        self.quantity, self.value = quantity, value
+
+
 class Scorer:
     """How important the candidates of a scoring network are to its ranking functions.
 
@@ -103,7 +116,8 @@ class Scorer:
             of the whole network.
 
         Raises:
-            Unusable: some are not finite, or, in the first call, all are the same.
+            NotFinite: some are not finite.
+            Unusable: in the first call, all are the same.
         """
         alternatives = np.bincount(self._candidates.edges[kept], minlength=self._candidates.edges[-1] + 1)
         scored = kept & (alternatives > 1)[self._candidates.edges]
@@ -129,9 +143,9 @@ class Scorer:
     def _check(self, changes_RJ: Floats, whole_R: Floats) -> None:
         for key, row, whole in zip(self._rankers, changes_RJ, whole_R, strict=True):
             if not math.isfinite(whole):
-                raise Unusable(f"{key} of the scoring network is {whole}")
-            if wrong := int((~np.isfinite(row)).sum()):
-                raise Unusable(f"{wrong} of {len(row)} scores of {key} are not finite")
+                raise NotFinite(f"{key} of the scoring network", float(whole))
+            if len(wrong := row[~np.isfinite(row)]):
+                raise NotFinite(f"{len(wrong)} of {len(row)} scores of {key}, the first of which", float(wrong[0]))
             if self._first and len(row) > 1 and row.max() == row.min():  # later on, few may be left
                 raise Unusable(f"{key} gives all {len(row)} candidates the same score, {row[0]:.4g}")
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from halfnas.reporting.runs import Setting, read_yaml
+from halfnas.reporting.statistics import MIN_VALUES, seeds_for
 
 SHIPPED = Path(__file__).with_name("claims.yaml")
 #: The unit of the one number that compares no arms.
@@ -83,7 +84,9 @@ class Claim(_Strict):
     unit: Literal[*UNITS]  # type: ignore[valid-type]
     least: float = -inf
     most: float = inf
-    seeds: int = Field(ge=2)
+    seeds: int = Field(ge=MIN_VALUES)
+    truth: float = 0.0
+    spread: float | None = Field(default=None, gt=0)
     each: Literal["arm", "baseline"] = "arm"
 
     @model_validator(mode="after")
@@ -92,6 +95,8 @@ class Claim(_Strict):
             raise ValueError("needs `least`, `most` or both, the range that confirms it")
         if self.least > self.most:
             raise ValueError(f"`least` must be at most `most`, got {self.least:g} and {self.most:g}")
+        if self.spread is not None and not self.least < self.truth < self.most:
+            raise ValueError(f"`truth` must be within the range that confirms it, got {self.truth:g}")
         return self
 
     @property
@@ -100,6 +105,16 @@ class Claim(_Strict):
         if inf in (self.most, -self.least):
             return f"at least {self.show(self.least)}" if self.most == inf else f"at most {self.show(self.most)}"
         return f"{self.number(self.least)} to {self.show(self.most)}"
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """What confirms it."""
+        return self.least, self.most
+
+    @property
+    def planned_seeds(self) -> int | None:
+        """How many seeds a sweep should have for it; None where it does not say how far they spread."""
+        return None if self.spread is None else seeds_for(self.truth, self.spread, self.range, self.seeds)
 
     def number(self, value: float) -> str:
         """Write a value as it is shown, such as "80.5" for 0.805."""

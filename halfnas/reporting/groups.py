@@ -1,13 +1,16 @@
 """Runs that differ in nothing but the seed, and what tells one group of them from another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from operator import sub
 
 from halfnas.reporting.runs import CHOICES, Run, Setting
-from halfnas.reporting.statistics import Summary, paired, summarize
+from halfnas.reporting.statistics import Bounds, Summary, counting_noise, noise_of, paired, summarize
 
+#: Endings of the keys of memory and time.
+MEASURES = ("_mib", "_ms", "seconds")
 #: Columns that come first where they differ.
 FIRST = (*CHOICES, "genotype", "ratio", "stage")
 
@@ -43,12 +46,48 @@ class Group:
     def summary(self, metric: str) -> Summary | None:
         """Summarize a metric over seeds; None where no run has it."""
         values = self.values(metric)
-        return summarize(list(values.values())) if values else None
+        return summarize(list(values.values()), self.noise(metric), bounds_of(metric)) if values else None
 
     def difference(self, baseline: "Group", metric: str) -> Summary | None:
         """Summarize this group minus the baseline, over the seeds that both have; None where there is none."""
         values = paired(sub, self.values(metric), baseline.values(metric))
-        return summarize(values) if values else None
+        low, high = bounds_of(metric)
+        return summarize(values, self.noise_against(baseline, metric), (low - high, high - low)) if values else None
+
+    def noise(self, metric: str) -> float | None:
+        """Compute how far a value of a metric is uncertain by itself, as a standard deviation: the mean over runs.
+
+        An accuracy is a share of so many images (`<...>_acc`, `<...>_images`); None where nobody knows how many. Memory
+        and counts are exact, and what a time has of noise shows in the values.
+        """
+        if not is_accuracy(metric):
+            return 0.0
+        images = f"{metric.removesuffix('_acc')}_images"
+        having = [run.metrics for run in self.runs if metric in run.metrics]
+        found = [counting_noise(each[metric], each[images]) for each in having if each.get(images)]
+        return sum(found) / len(found) if found else None
+
+    def noise_against(self, baseline: "Group", metric: str, of: Callable[[float, float], float] = sub) -> float | None:
+        """Compute the same of what is made of this group's metric and of a baseline's."""
+        ours, theirs = self.noise(metric), baseline.noise(metric)
+        if ours is None or theirs is None:
+            return None
+        if ours == theirs == 0:
+            return 0.0
+        first, second = (sum(each.values(metric).values()) / len(each.values(metric)) for each in (self, baseline))
+        return noise_of(of, (first, ours), (second, theirs))
+
+
+def is_accuracy(metric: str) -> bool:
+    """Whether a metric is a share of images that are classified correctly."""
+    return metric.endswith("_acc")
+
+
+def bounds_of(metric: str) -> Bounds:
+    """What a metric lies between."""
+    if is_accuracy(metric):
+        return 0.0, 1.0
+    return (0.0 if metric.endswith(MEASURES) else -inf), inf
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:

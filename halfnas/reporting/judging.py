@@ -1,24 +1,26 @@
 """Claims held against the runs of a sweep.
 
 Every claim is a range: of a saving, a ratio, a difference (claims.yaml). A sweep measures a mean over seeds with its
-95% interval by Student's t, of values paired by seed. An interval all within the range confirms the claim, one all
-outside refutes it; one that reaches over the edge, or fewer seeds than the claim needs, decides nothing. Two one-sided
-tests at 5% (Schuirmann, 1987) would take the narrower 90% interval: ours are stricter. Nothing is corrected for the
-number of claims. Only arms that share all that matters are compared; otherwise the settings in which they differ are
-named.
+95% interval by Student's t, of values paired by seed; an accuracy has the noise of its images at least. An interval all
+within the range confirms the claim, one all outside refutes it; one that reaches over the edge, or fewer seeds than the
+claim needs, decides nothing. Two one-sided tests at 5% (Schuirmann, 1987) would take the narrower 90% interval: ours
+are stricter. Nothing is corrected for the number of claims. Only arms that share all that matters are compared, memory
+and time only at one batch size, precision and image size; otherwise what they differ in is named.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from operator import sub
 
 import numpy as np
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from halfnas.reporting.answers import CONFIRMED, NOT_CONFIRMED, Answer
+from halfnas.reporting.answers import CONFIRMED, NOT_COMPARABLE, NOT_CONFIRMED, Answer
 from halfnas.reporting.claims import LINE, UNITS, Arm, Claim, Claims, read_claims
-from halfnas.reporting.groups import Group
+from halfnas.reporting.conditions import conditions, in_words, why_not
+from halfnas.reporting.groups import Group, is_accuracy
 from halfnas.reporting.runs import Setting
 from halfnas.reporting.statistics import paired
 from halfnas.reporting.table import Table
@@ -92,16 +94,21 @@ class _Judge:
         answer = replace(self.open, arm=describe(arm), baseline=describe(baseline))
         if keys := _differing(arm, baseline, self.alike):
             listed = [f"{key} ({_get(arm, key)}, {_get(baseline, key)})" for key in keys]
-            return replace(answer, why=f"the arms differ in {', '.join(listed)}")
+            return replace(answer, verdict=NOT_COMPARABLE, why=f"the arms differ in {', '.join(listed)}")
         metric = self._metric([arm, baseline])
         if metric is None:
             return self._not_all_have_it(answer)
+        if (reason := why_not(arm, baseline, metric)) is not None:
+            return replace(answer, verdict=NOT_COMPARABLE, metric=metric, why=reason)
         note, searchers = "", [_get(group, "searcher") for group in (arm, baseline)]
         if "searcher" not in self.baseline.where and searchers[0] != searchers[1]:
             note = f"{searchers[1]} stands in for {searchers[0]}, no {self.claim.baseline} one is like it"
         of = UNITS[self.claim.unit][0]
         usable = {seed: value for seed, value in baseline.values(metric).items() if value != 0 or of is sub}
-        return replace(answer, metric=metric).judged(paired(of, arm.values(metric), usable), note)
+        values = paired(of, arm.values(metric), usable)
+        noise = arm.noise_against(baseline, metric, of) if values else None
+        limit = 1.0 if is_accuracy(metric) and of is sub else inf
+        return replace(answer, metric=metric).judged(values, note, noise, (-limit, limit))
 
     def _metric(self, groups: Sequence[Group]) -> str | None:
         """Find the first metric of the claim that all runs have."""
@@ -123,17 +130,25 @@ class _Judge:
         answers = []
         for members in series.values():
             if not any(group in wholes for group in members):  # where all is kept, all pruners are one
-                members += [whole for whole in wholes if not _differing(members[0], whole, self.alike)][:1]
+                members += [whole for whole in wholes if self._belongs(whole, members[0])][:1]
             ratios = sorted({float(_get(group, "ratio") or 0) for group in members})
             if len(ratios) >= MIN_RATIOS:
                 named = describe(members[0], "ratio " + ", ".join(f"{ratio:g}" for ratio in ratios))
                 answers.append(self._line(members, replace(self.open, arm=named)))
         return answers
 
+    def _belongs(self, whole: Group, member: Group) -> bool:
+        """Say whether a group of all candidates can end a line."""
+        metric = self._metric([whole, member])
+        comparable = metric is None or why_not(whole, member, metric) is None
+        return comparable and not _differing(member, whole, self.alike)
+
     def _line(self, members: Sequence[Group], answer: Answer) -> Answer:
         metric = self._metric(members)
         if metric is None:
             return self._not_all_have_it(answer)
+        if (reason := why_not(members[0], members[-1], metric)) is not None:
+            return replace(answer, verdict=NOT_COMPARABLE, metric=metric, why=reason)
         points: dict[int, dict[float, float]] = {}
         for group in members:
             fractions = group.values("prune/kept_fraction")
@@ -141,8 +156,7 @@ class _Judge:
                 points.setdefault(seed, {})[fractions.get(seed, float(_get(group, "ratio") or 0))] = value
         fits = [_fit(of_seed) for of_seed in points.values() if len(of_seed) >= MIN_RATIOS]
         note = f"at nothing kept the lines have {np.mean([start for _, start in fits]):.1%} of all kept" if fits else ""
-        answer = replace(answer, metric=metric).judged([explained for explained, _ in fits], note)
-        return answer if answer.high is None else replace(answer, high=min(answer.high, 1.0))  # no R2 is above
+        return replace(answer, metric=metric).judged([explained for explained, _ in fits], note, 0.0, (-inf, 1.0))
 
 
 def _fit(points: Mapping[float, float]) -> tuple[float, float]:
@@ -160,10 +174,10 @@ def describe(group: Group, ratio: str | None = None) -> str:
     kept = group.summary("prune/kept_fraction")
     if ratio is None and kept is not None and f"{kept.mean:.2f}" != f"{float(_get(group, 'ratio') or 0):.2f}":
         parts[-1] += f" keeps {kept.mean:.0%}"
-    parts += [f"batch size {_get(group, 'searcher.batch_size')}", f"engine {_get(group, 'supernet.engine')}"]
+    parts += [in_words(conditions(group, "search/peak_live_mib")), f"engine {_get(group, 'supernet.engine')}"]
     if _get(group, "supernet.recompute") not in ("none", None):
         parts.append(f"recompute {_get(group, 'supernet.recompute')}")
-    return f"{_get(group, 'searcher')}, {_get(group, 'pruner')} ({', '.join(parts)})"
+    return f"{_get(group, 'searcher')}, {_get(group, 'pruner')} ({', '.join(filter(None, parts))})"
 
 
 def _get(group: Group, key: str) -> Setting:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from halfnas.reporting.groups import Group
 from halfnas.reporting.runs import Run
-from halfnas.reporting.statistics import CONFIDENCE, Summary
+from halfnas.reporting.statistics import CONFIDENCE, MIN_VALUES, Summary
 
 PERCENT = "%"
 
@@ -66,9 +66,11 @@ METRICS = (
     Metric("evaluate/test_acc", "test accuracy", PERCENT),
     Metric("evaluate/val_acc", "held-out accuracy", PERCENT),
     Metric("search/val_acc", "supernet accuracy", PERCENT),
+    Metric("search/peak_live_mib", "peak memory of a search step", "MiB"),
     Metric("search/peak_allocated_mib", "peak CUDA memory of the search", "MiB"),
-    Metric("search/step_activations_mib", "activations of a search step", "MiB"),
+    Metric("search/step_activations_mib", "kept for the backward pass", "MiB"),
     Metric("search/step_ms", "time of a search step", "ms"),
+    Metric("total/search_seconds", "time of pruning and search", "s"),
     Metric("prune/seconds", "pruning time", "s"),
     Metric("search/seconds", "search time", "s"),
     Metric("evaluate/seconds", "evaluation time", "s"),
@@ -78,8 +80,12 @@ METRICS = (
 )
 BY_KEY = {metric.key: metric for metric in METRICS}
 ACCURACIES = tuple(BY_KEY[key] for key in ("evaluate/test_acc", "evaluate/val_acc", "search/val_acc"))
-MEMORIES = tuple(BY_KEY[key] for key in ("search/peak_allocated_mib", "search/step_activations_mib"))
-INTERVAL = f"{CONFIDENCE:.0%} interval of the mean (Student's t over seeds)"
+#: Memory that is compared; what a step keeps for its backward pass is not.
+MEMORIES = tuple(BY_KEY[key] for key in ("search/peak_live_mib", "search/peak_allocated_mib"))
+#: What finding an architecture takes, pruning and all; of runs that did not prune, the search alone.
+SEARCH_TIMES = tuple(BY_KEY[key] for key in ("total/search_seconds", "search/seconds"))
+INTERVAL = f"{CONFIDENCE:.0%} interval of the mean (Student's t over {MIN_VALUES} seeds or more)"
+COUNTED = "An accuracy of N images is taken to spread by sqrt(p (1 - p) / N) at least, however equal its values are."
 
 
 def metrics_of(runs: Sequence[Run]) -> list[Metric]:
@@ -93,8 +99,18 @@ def accuracy_of(groups: Sequence[Group]) -> Metric | None:
 
 
 def memory_of(groups: Sequence[Group]) -> Metric | None:
-    """Choose CUDA's peak, unless more groups have what a step keeps, which any device measures; None without either."""
-    covered = {metric: sum(bool(group.values(metric.key)) for group in groups) for metric in MEMORIES}
+    """Choose the peak of a step, unless more groups have that of a whole search on CUDA; None without either."""
+    return _most_covered(MEMORIES, groups)
+
+
+def search_time_of(groups: Sequence[Group]) -> Metric | None:
+    """Choose the time of pruning and search, unless more groups have that of the search alone; None without either."""
+    return _most_covered(SEARCH_TIMES, groups)
+
+
+def _most_covered(metrics: Sequence[Metric], groups: Sequence[Group]) -> Metric | None:
+    """Choose the metric that most groups have, the first of several; None where none has any."""
+    covered = {metric: sum(bool(group.values(metric.key)) for group in groups) for metric in metrics}
     most = max(covered, key=covered.__getitem__)
     return most if covered[most] else None
 

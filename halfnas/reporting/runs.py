@@ -25,11 +25,17 @@ NO_STATUS, NOT_STARTED, REPEATED = "no status", "not started", "repeated"
 
 #: Groups whose choice says more than the settings that come with it.
 CHOICES = ("dataset", "space", "pruner", "searcher", "evaluation")
-#: Settings that change where a run writes, how it is named or how fast images are loaded, not what comes out.
+#: Settings that do not change what comes out, so that runs which differ in them alone are alike.
 IGNORED = (
-    *("name", "optimized_metric", "optimized_budget", "budget_metric", "seed", "paths", "logger", "callbacks"),
-    *("dataset.num_workers", "dataset.root"),
+    "seed",  # groups are means over it
+    *("name", "paths", "logger"),  # what a run is called, and where it writes; `dataset.root` has where images are
+    *("optimized_metric", "optimized_budget", "budget_metric"),  # what a sweeper is told in the end
+    "dataset.num_workers",  # a batch is a function of seed, epoch and number (tests/data/test_modules.py)
 )
+#: Datasets whose files are compared with their published checksums: where they lie changes nothing.
+CHECKED = ("halfnas.data.Cifar10", "halfnas.data.Cifar100")
+#: What of ours watches a run; callbacks of others may do anything.
+WATCHING = "halfnas.callbacks."
 #: A setting that may be `auto` -> the metric that says what was used, and how a setting is made of it.
 RESOLVED: Mapping[str, tuple[str, Callable[[float], Setting]]] = {
     "searcher.partial_channels": ("search/partial_channels", int),
@@ -187,11 +193,22 @@ def _settings(config: Mapping[str, Any], hydra: Mapping[str, Any], folder: Path)
     if "hydra.runtime.choices.dataset" in noted and "hydra.runtime.choices.pruner" not in noted:
         named["pruner"] = None  # several of them joined, of which no choice is noted, and the name is that of the last
     ran = as_ran({group: name for group, name in named.items() if group in config} | flat, folder)
-    ignored = tuple(f"{name}." for name in IGNORED)
+    ignored = tuple(f"{name}." for name in (*IGNORED, *_without_effect(config)))
     settings = {key: value for key, value in ran.items() if not f"{key}.".startswith(ignored)}
+    if "dataset.root" in settings:
+        root = str(settings["dataset.root"]).replace("${paths.data_dir}", str(flat.get("paths.data_dir")))
+        settings["dataset.root"] = root.replace("${hydra:runtime.cwd}", str(noted.get("hydra.runtime.cwd")))
     if settings.get("pruner") == "none":
         settings["ratio"] = 1.0  # whatever was asked for
     return settings
+
+
+def _without_effect(config: Mapping[str, Any]) -> list[str]:
+    """List what is ignored for what it is: callbacks that only watch, and where images lie that are checked."""
+    callbacks = config.get("callbacks") or {}
+    watching = [name for name, node in callbacks.items() if str((node or {}).get("_target_")).startswith(WATCHING)]
+    root = ["dataset.root"] if config.get("dataset", {}).get("_target_") in CHECKED else []
+    return [*(f"callbacks.{name}" for name in watching), *root]
 
 
 def _flatten(node: Any, prefix: str) -> Iterator[tuple[str, Setting]]:

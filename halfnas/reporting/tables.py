@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from halfnas.reporting.conditions import NEVER, conditions, in_words, measured_at, why_not
 from halfnas.reporting.frame import frame_of
 from halfnas.reporting.groups import Group, telling_apart
 from halfnas.reporting.metrics import (
     ACCURACIES,
-    BY_KEY,
+    COUNTED,
     INTERVAL,
     METRICS,
     PERCENT,
@@ -20,6 +21,7 @@ from halfnas.reporting.metrics import (
     accuracy_of,
     memory_of,
     metrics_of,
+    search_time_of,
 )
 from halfnas.reporting.runs import Run, Setting
 from halfnas.reporting.study import Study
@@ -30,9 +32,19 @@ SHORT = {
     "evaluate/test_acc": "test",
     "evaluate/val_acc": "held-out",
     "search/val_acc": "supernet",
+    "search/peak_live_mib": "step peak",
     "search/peak_allocated_mib": "CUDA peak",
-    "search/step_activations_mib": "activations",
-    "total/seconds": "time",
+    "total/search_seconds": "prune + search",
+    "search/seconds": "search",
+}
+MEASURED_AT = "measured at"
+ALIKE = "Memory and time are compared only where batch size, precision, image size and kind of device are the same."
+#: What is said of a metric that is easily taken for something else.
+NOTES = {
+    "search/step_activations_mib": "What is kept for the backward pass leaves out what is computed again: it is not "
+    "compared.",
+    "evaluate/val_acc": "`evaluate/val_acc` is of images held out of the training, and of pruning and search too where "
+    "they ran with the same `evaluation.holdout_fraction` and seed.",
 }
 
 
@@ -92,16 +104,25 @@ def results_sheet(study: Study) -> Sheet:
     columns = [
         *_group_columns(study.groups),
         Column("n", "", lambda group: Entry(str(len(group.runs)), value=len(group.runs))),
+        *_measured_at(study.groups),
         *(Column(metric.label, metric.key, partial(_result, metric)) for metric in _measured(study)),
     ]
     caption = f"Mean ± standard deviation over seeds, and below it the {INTERVAL}; n counts the runs that are done."
+    if any(metric in ACCURACIES for metric in _measured(study)):
+        caption += f" {COUNTED}"
+    caption += "".join(f" {NOTES[metric.key]}" for metric in _measured(study) if metric.key in NOTES)
     return Sheet.of(study.groups, columns, "Results", caption)
 
 
 def differences_sheet(study: Study) -> Sheet | None:
     """Make a row a group: every metric less that of the baseline with the same seed; None where nothing is compared."""
     bases = dict(study.comparisons())
-    metrics = [m for m in _measured(study) if any(group.difference(base, m.key) for group, base in bases.items())]
+    metrics = [
+        metric
+        for metric in _measured(study)
+        if metric.key.split("/")[-1] not in NEVER
+        if any(group.difference(base, metric.key) for group, base in bases.items())
+    ]
     if not metrics:
         return None
     names = list(dict.fromkeys(base.name for base in bases.values()))
@@ -115,7 +136,7 @@ def differences_sheet(study: Study) -> Sheet | None:
         columns.append(Column(f"{metric.title} ({unit})", metric.key, partial(_difference, metric, bases)))
     caption = (
         f"A run less the baseline's run with the same seed: mean over the n seeds that both have, and its {INTERVAL}. "
-        "Of percent: percentage points."
+        f"Of percent: percentage points. {ALIKE}"
     )
     return Sheet.of(bases, columns, title, caption)
 
@@ -123,11 +144,12 @@ def differences_sheet(study: Study) -> Sheet | None:
 def runs_sheet(study: Study, out: Path) -> Sheet:
     """Make a row a run, whatever became of it, with a link from the report's folder to its own."""
     shown = {*(metric.key for metric in ACCURACIES), "total/seconds"}
-    shown |= {metric.key for metric in [memory_of(study.groups)] if metric is not None}
+    shown |= {each.key for each in (memory_of(study.groups), search_time_of(study.groups)) if each is not None}
     columns = [
         *_run_columns(study, out),
         *_setting_columns(telling_apart([run.settings for run in study.runs if run.settings])),
         *(Column(m.label, m.key, partial(_value, m)) for m in metrics_of(study.runs) if m.key in shown),
+        *_measured_at([Group({}, [run]) for run in study.runs if run.metrics]),
         Column("error", "", _error),
     ]
     caption = f"Folders lie in {study.root}. The text of a failure is that of the run's status.json."
@@ -144,6 +166,7 @@ def not_done_sheet(study: Study, out: Path) -> Sheet | None:
 def terminal_table(study: Study, narrow: bool = False) -> Table:
     """Show the numbers that matter most; where it is narrow, as many of them as 80 columns hold."""
     accuracy, memory, bases = accuracy_of(study.groups), memory_of(study.groups), dict(study.comparisons())
+    places = {group: measured_at(group) for group in study.groups}
     rows: list[dict[str, Cell]] = []
     for group in study.groups:
         star = " *" if group in study.baselines.values() else ""
@@ -152,13 +175,17 @@ def terminal_table(study: Study, narrow: bool = False) -> Table:
             result = _result(accuracy, group)
             row |= {f"{SHORT[accuracy.key]} (%)": result.text}
             row |= {} if narrow else {"95% interval": result.detail or "-"}
-        for metric in (memory, None if narrow else BY_KEY["total/seconds"]):
-            if metric is not None and any(other.values(metric.key) for other in study.groups):
+        for metric in (memory, None if narrow else search_time_of(study.groups)):
+            if metric is not None:
                 row[f"{SHORT[metric.key]} ({metric.unit})"] = _result(metric, group).text
+        if len(set(places.values())) > 1:
+            row[MEASURED_AT] = places[group]
         if accuracy is not None and len(study.groups) > 1:
             row["minus *"] = _difference(accuracy, bases, group).text
         rows.append(row)
-    return Table("Mean ± standard deviation over seeds; * baseline", rows, {})
+    [place, *others] = sorted(set(places.values())) or [""]
+    said = f"; {place}" if place and not others else ""
+    return Table(f"Mean ± standard deviation over seeds; * baseline{said}", rows, {})
 
 
 def results_table(study: Study) -> Table:
@@ -170,9 +197,12 @@ def results_table(study: Study) -> Table:
             if (summary := group.summary(metric.key)) is None:
                 continue
             row = {"group": group.name, **group.settings, "metric": metric.key, **asdict(summary)}
+            row["measured_at"] = in_words(conditions(group, metric.key)) or None
             row |= {"baseline": None if baseline is None else baseline.name, "common_seeds": None}
             row |= dict.fromkeys(f"difference_{name}" for name in ("mean", "std", "low", "high"))
-            if group in bases and (difference := group.difference(bases[group], metric.key)):
+            row["not_comparable"] = why_not(group, bases[group], metric.key) if group in bases else None
+            comparable = group in bases and row["not_comparable"] is None
+            if comparable and (difference := group.difference(bases[group], metric.key)):
                 digits = asdict(difference)
                 row |= {"common_seeds": digits.pop("n"), **{f"difference_{name}": digits[name] for name in digits}}
             rows.append(row)
@@ -207,6 +237,16 @@ def _setting_columns(keys: Iterable[str]) -> list[Column]:
     return [Column(key, "", partial(entry, key)) for key in keys]
 
 
+def _measured_at(groups: Sequence[Group]) -> list[Column]:
+    """Make a column of what memory and time were measured at, if there are any."""
+
+    def entry(item: Group | Run) -> Entry:
+        place = measured_at(item if isinstance(item, Group) else Group({}, [item]))
+        return Entry(place, value=place) if place else Entry()
+
+    return [Column(MEASURED_AT, "", entry)] if any(map(measured_at, groups)) else []
+
+
 def _run_columns(study: Study, out: Path) -> list[Column]:
     """Make columns of the folder of a run, with a link where there is one, its state and its seed."""
 
@@ -239,6 +279,8 @@ def _difference(metric: Metric, bases: Mapping[Group, Group], group: Group) -> E
     summary = group.difference(bases[group], metric.key) if group in bases else None
     if summary is None:
         return Entry()
+    if (reason := why_not(group, bases[group], metric.key)) is not None:
+        return Entry(detail=f"not comparable: {reason}")
     return Entry(metric.change(summary), f"{metric.interval(summary, '+')} n={summary.n}".strip(), summary.mean)
 
 

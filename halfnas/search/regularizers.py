@@ -29,8 +29,9 @@ class BetaDecay:
         lambda(epoch) * sum over kinds of cell of  mean over edges of  log sum_o exp(alpha_o)
 
     over the kept candidates o of each edge, lambda(epoch) = weight * epoch / epochs. The released code, which runs on
-    NAS-Bench-201 only, has one kind of cell and lambda from 0 to 50; the port to the DARTS space in
-    AI-Tech-Research-Lab/AsquaredM has lambda from 0 to 25 and adds the two kinds up.
+    NAS-Bench-201 only, has one kind of cell and lambda from 0 to 50 in 100 epochs; the port to the DARTS space in
+    AI-Tech-Research-Lab/AsquaredM has lambda from 0 to 25 in 50 and adds the two kinds up. Both are epoch / 2, so that
+    the published weight is half the number of epochs.
 
     Args:
         weight: what lambda grows to over the search, from 0.

@@ -35,7 +35,7 @@ class WeightStep:
         backward: computes gradients of a loss; that of Lightning where several processes share them.
 
     Attributes:
-        passes: the forward passes of a step that have draws of their own.
+        passes: the forward passes of a step that have draws of their own, each on a batch of its own.
         measures: the names of `means`.
         means: what the steps so far have measured.
     """

@@ -3,7 +3,7 @@
 import time
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired, TypedDict, Unpack, cast
 
 import torch
@@ -129,15 +129,29 @@ class SupernetSearch(SearchMethod):
         noise = draw(self.relaxation, self.supernet, generator(self.seed, "relaxation of a rehearsal", 0))
         return nn.functional.cross_entropy(self.supernet(images, self.relaxation(self.supernet, noise)), labels)
 
+    def full_step(self) -> Callable[[Tensor, Tensor], None]:
+        """A step of images and labels as training takes it, with optimisers of its own, to be rehearsed.
+
+        Where the architecture is trained, that is so in this step too, whatever the epochs before. What the relaxation
+        draws is that of the first step.
+        """
+        step = self._new_step()
+        step.draw(0, 0)
+        return lambda images, labels: step(*(images, labels) * len(step.passes))
+
+    def _new_step(self) -> WeightStep:
+        return self.make_step(
+            sgd(
+                self.supernet.weight_parameters(),
+                learning_rate=self.learning_rate,
+                momentum=self.momentum,
+                weight_decay=self.weight_decay,
+            )
+        )
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """SGD on the weights."""
-        weights = sgd(
-            self.supernet.weight_parameters(),
-            learning_rate=self.learning_rate,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-        )
-        self.step = self.make_step(weights)
+        self.step = self._new_step()
         self._replay = Replay(
             self.step,
             cuda_graphs=self.cuda_graphs,
@@ -146,7 +160,7 @@ class SupernetSearch(SearchMethod):
             if self.relaxation.captures
             else "its relaxation looks at values on the host",
         )
-        return weights
+        return self.step.weights
 
     def on_fit_start(self) -> None:
         """Compile what is to be compiled, on a step that leaves no trace, so that no step of training waits for it."""
@@ -203,6 +217,7 @@ class SupernetSearch(SearchMethod):
         logits = self.supernet(images, self.relaxation.validated(self.supernet, noise))
         self.val_acc(logits, labels)
         self._log(len(images), val_loss=nn.functional.cross_entropy(logits, labels), val_acc=self.val_acc)
+        self.log("search/val_images", float(len(images)), on_epoch=True, reduce_fx="sum", sync_dist=True)
 
     def _log(self, batch_size: int, **values: Any) -> None:
         for name, value in values.items():

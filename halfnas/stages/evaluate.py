@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lightning.pytorch.loggers import Logger
 
@@ -54,6 +54,14 @@ class Evaluate(Stage):
 
     def origin(self) -> Origin:
         return _origin_of(self._given_as)
+
+    def warnings(self, settings: Mapping[str, Any]) -> list[str]:
+        if self.given is None or self.data.holdout_fraction == 0:
+            return []
+        return [
+            "`genotype` is given: its search may have seen the images that `evaluation.holdout_fraction="
+            f"{self.data.holdout_fraction:g}` holds out for evaluate/val_acc, unless it had that setting and this seed"
+        ]
 
     def begin(self, needed: Product | None) -> None:
         assert isinstance(needed, Genotype), "an evaluation has a genotype"

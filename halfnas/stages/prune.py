@@ -58,6 +58,7 @@ class Prune(Stage):
             batch_size=pruner.batch_size * pruner.num_batches,
             num_batches=pruner.max_steps,
             seed=seed,
+            holdout_fraction=parts.settings["evaluation"].get("holdout_fraction", 0.0),
         )
         return cls(module, data, space, table_for(parts))
 
@@ -76,7 +77,7 @@ class Prune(Stage):
 
     def check_images(self, dataset: ImageDataset) -> None:
         """Raise ValueError where a score would need more images than there are."""
-        images, size = len(dataset.train()), self.data.batch_size  # type: ignore[arg-type]
+        images, size = self.data.num_train_images, self.data.batch_size
         if images < size:
             raise ValueError(
                 f"{images} training images are fewer than the {size} of a score; raise `dataset.max_train_images` or "

@@ -13,8 +13,13 @@ from halfnas.data import ImageDataset
 from halfnas.errors import ConfigError
 from halfnas.memory import reset_peak_memory
 from halfnas.runs.folder import RunFolder
+from halfnas.spaces import Genotype
 from halfnas.stages.stage import Product, Stage
 from halfnas.training import check_finite
+
+#: What it takes to come from nothing to an architecture, the time that the paper speaks of; a run that was given a mask
+#: does not know it.
+SEARCH_SECONDS = "total/search_seconds"
 
 
 def run_stages(
@@ -40,6 +45,9 @@ def run_stages(
     lineage = Lineage(loggers)
     lineage.dataset(dataset)
     products: dict[str, Product] = {}
+    seconds: dict[str, float] = {}
+    if any(stage.leaves is not None for stage in stages):
+        folder.metrics.pop(SEARCH_SECONDS, None)  # of an earlier run
     for stage in stages:
         if stage.needs is not None and stage.given is not None:  # every run has its own copy of what it worked on
             file = folder.file(stage.needs)
@@ -55,13 +63,15 @@ def run_stages(
             metrics = fit(stage, trainer) if stage.epochs > 0 else {}
         except tuple(stage.mistakes) as error:
             raise ConfigError([f"`{stage.mistakes[type(error)]}`: {error}"]) from None
-        metrics |= stage.metrics()
+        metrics |= stage.metrics() | {f"{stage.name}/image_size_px": float(dataset.image_size)}
         check_finite(stage.name, "its last epoch", metrics.items())
         product = stage.product()
         if stage.leaves is not None and product is not None:
             product.save(folder.file(stage.leaves))
             products[stage.leaves] = product
-        metrics[f"{stage.name}/seconds"] = time.perf_counter() - start
+        seconds[stage.name] = metrics[f"{stage.name}/seconds"] = time.perf_counter() - start
+        if isinstance(product, Genotype) and stages[0].needs is None:
+            metrics[SEARCH_SECONDS] = sum(seconds.values())
         folder.end(metrics)
         for logger in loggers:
             logger.log_metrics(metrics)

@@ -32,7 +32,7 @@ class Search(Stage):
         "supernet": (build_supernet,),
     }
     reserved: ClassVar[Mapping[str, Sequence[str]]] = {
-        "searcher": ("space", "supernet", "cuda_graphs", "dataset", "seed"),
+        "searcher": ("space", "supernet", "cuda_graphs", "dataset", "seed", "holdout_fraction"),
         "supernet": ("space", "mask", "partial_channels", "edge_normalization"),
     }
 
@@ -68,8 +68,15 @@ class Search(Stage):
         module: SearchMethod = parts.make(
             "searcher", space=space, supernet=supernet, seed=seed, cuda_graphs=parts.settings["cuda_graphs"]
         )
-        data = parts.make("searcher", SearchData, dataset=parts.dataset, seed=seed, warmup_epochs=module.frozen_epochs)
         module.table = table
+        data = parts.make(
+            "searcher",
+            SearchData,
+            dataset=parts.dataset,
+            seed=seed,
+            warmup_epochs=module.frozen_epochs,
+            holdout_fraction=parts.settings["evaluation"].get("holdout_fraction", 0.0),
+        )
         return cls(module, data, space, mask)
 
     def origin(self) -> Origin:

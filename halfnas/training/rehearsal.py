@@ -27,12 +27,12 @@ def random_batch(images: _Images, batch_size: int, device: torch.device) -> tupl
 
 @contextlib.contextmanager
 def rehearsal(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """Inside, `module` is in training mode; afterwards its buffers, mode and random numbers are what they were.
+    """Inside, `module` is in training mode; afterwards parameters, buffers, mode and random numbers are what they were.
 
-    Gradients are cleared.
+    Gradients are cleared. Optimisers and means are not looked at: take steps with others than those of the training.
     """
     training = module.training
-    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    kept = [(tensor, tensor.detach().clone()) for tensor in (*module.parameters(), *module.buffers())]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         module.train()
         try:
@@ -41,5 +41,5 @@ def rehearsal(module: nn.Module, device: torch.device) -> Iterator[None]:
             module.train(training)
             module.zero_grad(set_to_none=True)
             with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
+                for tensor, before in kept:
+                    tensor.copy_(before)

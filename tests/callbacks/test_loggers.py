@@ -119,8 +119,14 @@ def test_definitions_of_metrics():
 
 #: what is logged in two epochs, and at the end -> what the summary is to say
 LOGGED = [
-    {"search/peak_allocated_mib": 7.0, "search/val_acc": 0.5, "search/learning_rate": 0.1, "search/train_acc": 0.9},
-    {"search/peak_allocated_mib": 5.0, "search/val_acc": 0.4, "search/learning_rate": 0.0, "search/train_acc": 0.8},
+    {
+        **{"search/peak_allocated_mib": 7.0, "search/val_acc": 0.5, "search/learning_rate": 0.1},
+        **{"search/train_acc": 0.9, "evaluate/test_acc": 0.7},
+    },
+    {
+        **{"search/peak_allocated_mib": 5.0, "search/val_acc": 0.4, "search/learning_rate": 0.0},
+        **{"search/train_acc": 0.8, "evaluate/test_acc": 0.6},
+    },
 ]
 END = {**LOGGED[1], "search/seconds": 12.0}
 
@@ -147,6 +153,7 @@ def test_what_wandb_makes_of_it(monkeypatch, tmp_path):
         "search/val_acc": {"max": 0.5, "last": 0.4},
         "search/train_acc": 0.8,
         "search/seconds": 12.0,
+        "evaluate/test_acc": 0.6,  # never the best one: the last epoch counts
     }
 
 

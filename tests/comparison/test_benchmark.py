@@ -74,6 +74,12 @@ def test_mean_survival():
     assert mean_survival([{"mean": 0.1}])["std of mean"] == 0
 
 
+def test_the_spread_over_masks_of_what_is_concluded_from():
+    found = mean_survival([{"mean": 0.8, "best 1% left": x, "worst 10% left": y} for x, y in ((0, 1), (0.4, 1))])
+    assert found["std of best 1% left"] == pytest.approx(math.sqrt(0.08))
+    assert found["std of worst 10% left"] == 0
+
+
 def test_rate_honours_the_sign_and_marks_what_is_not_finite():
     images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     sample = Sample([Batch(images, torch.arange(4))])

@@ -54,6 +54,7 @@ def test_option_composes(settings, group, name):
                 "params",
                 "flops",
                 "te_nas",
+                "etenas",
                 "random",
                 "none",
             },
@@ -105,7 +106,8 @@ def test_settings_of_every_pruner_are_the_same(settings, name):
     """So that a sweep over pruners can share overrides."""
     base = OmegaConf.load(CONF / "pruner" / "base" / "importance.yaml")
 
-    assert set(settings(f"pruner={name}").pruner) - {"name", "rankers"} == set(base)
+    own = {"etenas": {"prune_number", "channels"}}
+    assert set(settings(f"pruner={name}").pruner) - {"name", "rankers"} - own.get(name, set()) == set(base)
 
 
 @pytest.fixture(scope="module")
@@ -119,12 +121,16 @@ def listed(compose_settings):
 def test_every_ranking_function_is_a_pruner(settings, listed, name):
     """With its weight and its sign; a small condition number is the good one."""
     target = f"halfnas.pruning.rankers.{name}"
-    found = [option for option, nodes in listed.items() if [node._target_ for node in nodes.values()] == [target]]
+    found = [
+        option
+        for option, nodes in listed.items()
+        if [node._target_ for node in nodes.values()] == [target] and option != "etenas"  # a procedure of its own
+    ]
     assert found
     for option in found:
         [node] = listed[option].values()
         assert {"_target_", "weight", "sign"} <= set(node)
-        assert (node.weight, node.sign) == (1.0, -1 if option == "ntk" else 1)
+        assert (node.weight, node.sign) == (1.0, -1 if option.startswith("ntk") else 1)
         pruner = pruner_of(settings(f"pruner={option}"))
         assert type(pruner) is ImportancePruner
         [ranker] = pruner.rankers.values()
@@ -206,6 +212,12 @@ def test_what_spaces_refuse(settings, overrides, message):
 
 
 @pytest.mark.parametrize("name", ["nasbench_macro", "mobilenet"])
+def test_etenas_refuses_chains(settings, name):
+    with pytest.raises(ConfigError, match=f"the published code rates cells of DARTS .* network for the {name} space"):
+        make_plan(settings("pruner=etenas", f"space={name}"))
+
+
+@pytest.mark.parametrize("name", ["nasbench_macro", "mobilenet"])
 @pytest.mark.parametrize("size", ["space.init_channels", "pruner.network.num_cells", "evaluation.init_channels"])
 def test_sizes_that_a_space_does_not_have_are_refused_only_where_typed(settings, name, size):
     typed = ["dataset=cifar10", f"space={name}", f"++{size}=6"]
@@ -263,7 +275,8 @@ def test_every_job_of_a_ready_sweep_can_run(settings, name):
 
 
 def test_the_arms_of_the_paper_differ_in_nothing_but_the_method(settings):
-    arms = {arm: settings("hparams_search=paper_claims", f"arm={arm}") for arm in names("arm")}
+    """Whether a sweep of them is typed or ready, on any dataset."""
+    arms = {arm: settings("dataset=cifar10", f"arm={arm}") for arm in names("arm")}
     assert set(arms) == {"darts", "pcdarts", "random_half", "nngp_half"}
     found = {arm: (cfg.searcher.partial_channels, cfg.pruner.name, cfg.ratio) for arm, cfg in arms.items()}
     assert found == {
@@ -272,7 +285,7 @@ def test_the_arms_of_the_paper_differ_in_nothing_but_the_method(settings):
     }  # fmt: skip
     for shared in ("dataset", "space", "supernet", "evaluation", "trainer"):
         assert len({str(cfg[shared]) for cfg in arms.values()}) == 1
-    assert {cfg.searcher.batch_size for cfg in arms.values()} == {64}
+    assert {(cfg.searcher.batch_size, cfg.searcher.learning_rate) for cfg in arms.values()} == {(64, 0.025)}
     assert arms["random_half"].searcher == arms["nngp_half"].searcher
     assert arms["nngp_half"].searcher.regularizer is not None
 

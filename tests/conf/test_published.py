@@ -6,6 +6,7 @@ import pytest
 
 from halfnas.config.plan import make_plan
 from halfnas.spaces import Mask
+from halfnas.spaces.load import CONF
 
 DARTS = {  # quark0/darts, cnn/train_search.py, defaults
     "partial_channels": 1,
@@ -108,6 +109,16 @@ def test_scoring_is_that_of_the_authors_code(settings):
     assert list(pruner.rankers) == ["nngp_frobenius"]
 
 
+def test_etenas_is_that_of_its_scripts(settings):
+    pruner = settings("dataset=cifar10", "pruner=etenas").pruner  # launch_prune_etenas_darts.sh, launch_prune_etenas.sh
+
+    assert (pruner.repeats, pruner.num_batches, pruner.image_size) == (3, 2, 32)
+    assert pruner.prune_number == {"darts": 3, "nasbench201": 1}
+    assert pruner.batch_size == {"darts": 14, "nasbench201": 72}
+    assert pruner.channels == {"darts": 1, "nasbench201": 3}
+    assert [(key, ranker.weight, ranker.sign) for key, ranker in pruner.rankers.items()] == [("nngp_frobenius", 1, 1)]
+
+
 def test_te_nas_is_that_of_its_code(settings):
     pruner = settings("dataset=cifar10", "pruner=te_nas").pruner  # VITA-Group/TENAS, prune_tenas.py
 
@@ -132,9 +143,9 @@ def test_cifar_is_normalised_and_augmented_as_published(settings, dataset):
 @pytest.mark.parametrize(
     ("experiment", "pruner", "searcher", "ratio", "drop_path"),
     [
-        ("half_cifar10", "nngp", BETA_PCDARTS, 0.5, 0.2),
-        ("half_cifar100", "nngp", BETA_PCDARTS, 0.5, 0.2),
-        ("random_cifar10", "random", BETA_PCDARTS, 0.5, 0.2),
+        ("half_cifar10", "nngp", BETA_PCDARTS, 0.5, 0.3),
+        ("half_cifar100", "nngp", BETA_PCDARTS, 0.5, 0.3),
+        ("random_cifar10", "random", BETA_PCDARTS, 0.5, 0.3),
         ("pcdarts_cifar10", "none", PCDARTS, 1.0, 0.3),  # 0.3: PC-DARTS, train.py
         ("darts_cifar10", "none", DARTS, 1.0, 0.2),
     ],
@@ -147,6 +158,19 @@ def test_experiments_differ_in_the_published_way_only(settings, experiment, prun
     assert {name: cfg.searcher[name] for name in searcher} == searcher
     assert {name: cfg.evaluation[name] for name in EVALUATION} == EVALUATION | {"drop_path": drop_path}
     assert (cfg.space.init_channels, cfg.space.num_cells) == (16, 8)
+
+
+def test_experiments_that_are_compared_share_batch_size_and_drop_path(settings):
+    """The one that does not says so, with the command of a baseline that does."""
+    compared = [settings(f"experiment={name}_cifar10") for name in ("half", "random", "pcdarts")]
+    told = ["searcher.batch_size=256", "searcher.learning_rate=0.1", "evaluation.drop_path=0.3"]
+    compared.append(settings("experiment=darts_cifar10", *told))
+    shared = ("batch_size", "learning_rate")
+    assert len({tuple(cfg.searcher[name] for name in shared) for cfg in compared}) == 1
+    assert len({str((cfg.evaluation, cfg.trainer, cfg.space, cfg.supernet)) for cfg in compared}) == 1
+    said = (CONF / "experiment" / "darts_cifar10.yaml").read_text(encoding="utf-8")
+    assert " ".join(told) in said
+    assert "reports refuse it" in said
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def in_order(num_images=40, **settings):
 
 def sampled(**settings):
     settings = {**SIZES, "num_batches": 5, "seed": 0, "stream": "pruning", **settings}
-    return Sampled(held(), Normalization(MEAN, STD, CPU), EVERYTHING, **settings)
+    return Sampled(held(), Normalization(MEAN, STD, CPU), EVERYTHING, torch.arange(len(PIXELS)), **settings)
 
 
 def pairs(num_weights=20, num_architecture=20, **settings):

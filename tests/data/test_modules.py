@@ -190,6 +190,24 @@ def test_evaluation_with_a_holdout():
     assert set(flat(other.val_dataloader())) != set(val)
 
 
+@pytest.mark.parametrize("published_order", [True, False])
+def test_what_is_held_out_is_seen_by_no_stage(monkeypatch, published_order):
+    """Else the accuracy on it would be that of an architecture chosen by it."""
+    dataset = fake(40)
+    monkeypatch.setattr(dataset, "published_order", published_order, raising=False)
+    held = {"batch_size": 4, "seed": 3, "holdout_fraction": 0.25}
+    left_out = set(flat(EvaluationData(dataset, cutout_length=0, **held).val_dataloader()))
+    assert len(left_out) == 10
+
+    search = SearchData(dataset, **held)
+    first, second = ([number for batch in half for number in batch] for half in halves(search))
+    assert sorted(first + second) == sorted(set(range(40)) - left_out)
+    assert len(first) == len(second) == 15
+    assert set(flat(search.val_dataloader())) == set(second)
+    pruning = PruningData(dataset, num_batches=50, **held)
+    assert set(flat(pruning.train_dataloader())) == set(range(40)) - left_out
+
+
 def test_cutout_is_for_training_images_of_evaluation_only():
     def erased(batches):
         return sum(int((images == 0).sum()) for images, _ in batches)

@@ -35,7 +35,8 @@ def test_text_width():
 def test_names_that_fit():
     assert kit.shorten("nngp\n x") == "nngp x"
     assert kit.shorten("${a}") == r"\${a}"
-    assert kit.shorten("a" * 60, 10) == "aaaaaaaaa…"
+    assert kit.shorten("a" * 30 + "b" * 30, 10) == "aaaa…bbbbb"
+    assert kit.shorten("a" * 10, 10) == "a" * 10
     assert (kit.cell_title("normal"), kit.cell_title("cell"), kit.cell_title("my_cell")) == (
         "normal cell", "cell", "my_cell",
     )  # fmt: skip

@@ -13,16 +13,16 @@ STAGES = ("prune", "search", "evaluate")
 #: of a whole run on a GPU
 METRICS = {
     "prune/kept_fraction": 0.5,
-    "prune/step_activations_mib": 2345.67,
+    "prune/peak_live_mib": 2345.67,
     "prune/peak_allocated_mib": 12345.6,
     "prune/seconds": 61.23,
     "search/val_acc": 0.87654,
-    "search/step_activations_mib": 512.0,
+    "search/peak_live_mib": 512.0,
     "search/peak_allocated_mib": 1024.4,
     "search/seconds": 12345.67,
     "evaluate/test_acc": 0.9725,
     "evaluate/params": 3_349_342,
-    "evaluate/step_activations_mib": 99.96,
+    "evaluate/peak_live_mib": 99.96,
     "evaluate/peak_allocated_mib": 800.0,
     "evaluate/seconds": 86400.0,
 }

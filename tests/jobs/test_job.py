@@ -112,6 +112,9 @@ def test_metrics(pipeline):
         "search/seconds",
         "search/val_acc",
         "search/step_activations_mib",
+        "search/peak_live_mib",
+        "total/search_seconds",
+        "evaluate/peak_live_mib",
         "evaluate/seconds",
         "evaluate/test_acc",
         "evaluate/val_acc",
@@ -120,14 +123,20 @@ def test_metrics(pipeline):
     } <= set(metrics)
     assert all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in metrics.values())
     assert metrics["prune/kept_fraction"] == 0.5
+    assert metrics["total/search_seconds"] == pytest.approx(metrics["prune/seconds"] + metrics["search/seconds"])
+    images = {key: metrics[key] for key in metrics if key.endswith(("_images", "/image_size_px"))}
+    assert images == {
+        **dict.fromkeys(("prune/image_size_px", "search/image_size_px", "evaluate/image_size_px"), 8),
+        **{"search/val_images": 80, "evaluate/val_images": 40, "evaluate/test_images": 360},
+    }
     for key, value in metrics.items():
-        assert key.split("/")[0] in ("prune", "search", "evaluate")
+        assert key.split("/")[0] in ("prune", "search", "evaluate", "total")
         assert value >= 0
         if key.endswith("_acc"):
             assert value <= 1
     assert metrics["evaluate/params"] == int(metrics["evaluate/params"]) > 1000
     assert metrics["evaluate/macs"] > metrics["evaluate/params"]
-    assert not any("peak" in key for key in metrics)  # CUDA only
+    assert not any("peak_allocated" in key or "peak_reserved" in key for key in metrics)  # CUDA only
 
 
 def test_what_a_run_returns(pipeline):
@@ -166,13 +175,14 @@ def test_status(pipeline):
 
 
 def test_search_alone_is_that_of_the_pipeline(pipeline, tmp_path):
-    alone = run(tmp_path, "seed=1", "searcher.epochs=2", "stage=search", f"mask={pipeline.path / 'mask.json'}")
+    mask = f"mask={pipeline.path / 'mask.json'}"
+    alone = run(tmp_path, "seed=1", "searcher.epochs=2", "stage=search", mask, "evaluation.holdout_fraction=0.2")
 
     assert read(tmp_path / "genotype.json") == read(pipeline.path / "genotype.json")
     assert alone.value == pipeline.value
     assert same(weights(tmp_path / "checkpoints/search.ckpt"), weights(pipeline.path / "checkpoints/search.ckpt"))
     assert read(tmp_path / "mask.json") == read(pipeline.path / "mask.json")  # a copy of what it worked on
-    assert not any(key.startswith(("prune/", "evaluate/")) for key in alone.metrics)
+    assert not any(key.startswith(("prune/", "evaluate/", "total/")) for key in alone.metrics)
     assert read_status(tmp_path)["stages_done"] == ["search"]
     assert "figures/mask.png" not in files(tmp_path)
 
@@ -195,6 +205,21 @@ def test_evaluation_alone_is_that_of_the_pipeline(pipeline, tmp_path):
     assert same(weights(tmp_path / "checkpoints/evaluate.ckpt"), weights(pipeline.path / "checkpoints/evaluate.ckpt"))
     assert read(tmp_path / "genotype.json") == read(genotype)
     assert any(name.startswith("csv/") and name.endswith("metrics.csv") for name in files(tmp_path))
+
+
+def test_a_holdout_that_a_given_genotype_may_have_seen(pipeline, tmp_path, caplog):
+    genotype = f"genotype={pipeline.path / 'genotype.json'}"
+    run(tmp_path, "stage=evaluate", genotype, "evaluation.holdout_fraction=0.1")
+    assert "its search may have seen the images that `evaluation.holdout_fraction=0.1` holds out" in caplog.text
+
+
+def test_the_time_of_a_search_is_that_of_its_own_pruning(tmp_path):
+    """One that searches a given mask knows none, whatever an earlier run has left in its folder."""
+    assert "total/search_seconds" in run(tmp_path, "stage=search", "pruner=none").metrics
+    evaluated = run(tmp_path, "stage=evaluate", f"genotype={tmp_path / 'genotype.json'}")
+    assert "total/search_seconds" in evaluated.metrics
+    searched = run(tmp_path, "stage=search", f"mask={tmp_path / 'mask.json'}")
+    assert "total/search_seconds" not in searched.metrics
 
 
 def test_without_a_holdout_there_is_no_val_acc(pipeline, tmp_path, caplog):
@@ -262,6 +287,7 @@ def test_nngp_removes_the_least_important(tmp_path):
     assert set(found.metrics) == {
         "prune/kept_fraction",
         "prune/seconds",
+        "prune/image_size_px",
         "prune/nngp_frobenius",
         "prune/repeats",
         "prune/repeats_dropped",

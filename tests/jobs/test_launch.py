@@ -27,7 +27,7 @@ def settings(**changes):
     wandb = {"project": "halfnas", "group": None, "tags": ["mine"]}
     base = {
         "stage": "pipeline", "ratio": 0.5, "seed": 3, "name": None, "logger": {"wandb": wandb},
-        "optimized_metric": "search/val_acc", "optimized_budget": None, "budget_metric": "search/step_activations_mib",
+        "optimized_metric": "search/val_acc", "optimized_budget": None, "budget_metric": "search/peak_live_mib",
     }  # fmt: skip
     cfg = OmegaConf.create(base | changes)
     OmegaConf.set_struct(cfg, True)
@@ -101,7 +101,7 @@ def test_jobs_of_a_sweep_go_to_children(monkeypatch, tmp_path):
 def finished(folder, state="done", overrides=("seed=3",), accuracy=0.5):
     status = {"format": 1, "state": state, "overrides_hash": launch.overrides_hash(list(overrides))}
     write_json(folder / "status.json", status)
-    write_json(folder / "metrics.json", {"search/val_acc": accuracy, "search/step_activations_mib": 30.0})
+    write_json(folder / "metrics.json", {"search/val_acc": accuracy, "search/peak_live_mib": 30.0})
 
 
 def test_a_job_that_is_done_is_not_run_again(monkeypatch, tmp_path):

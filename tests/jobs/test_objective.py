@@ -2,12 +2,12 @@ import pytest
 
 from halfnas.jobs.objective import Objective
 
-METRICS = {"search/val_acc": 0.9, "search/step_activations_mib": 300.0}
-FREE = Objective("search/val_acc", "search/step_activations_mib")
+METRICS = {"search/val_acc": 0.9, "search/peak_live_mib": 300.0}
+FREE = Objective("search/val_acc", "search/peak_live_mib")
 
 
 def within(budget):
-    return Objective("search/val_acc", "search/step_activations_mib", budget).value(METRICS)
+    return Objective("search/val_acc", "search/peak_live_mib", budget).value(METRICS)
 
 
 def test_without_a_budget_it_is_the_metric():

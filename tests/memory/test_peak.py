@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from halfnas.memory import peak_live_memory, saved_for_backward
+from halfnas.memory import can_count, peak_live_memory, saved_for_backward
 
 FLOAT = 4  # bytes
 KIB = 2**10  # CUDA's allocator rounds to 512 bytes
@@ -36,3 +36,17 @@ def test_the_backward_pass_counts():
     both = peak_live_memory(lambda: x.exp().sum().backward())
     assert forward == KIB * FLOAT + FLOAT  # the powers and their sum
     assert 2 * KIB * FLOAT <= both <= 2 * KIB * FLOAT + 3 * FLOAT  # the gradient, too; scalars are the sum and its own
+
+
+def test_it_writes_nothing(capfd):
+    """The profiler's library greets on stderr."""
+    peak_live_memory(lambda: torch.ones(KIB))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_cannot_be_counted():
+    assert can_count("cpu") is can_count("cuda") is None
+    with pytest.raises(ValueError, match="on CPUs and CUDA devices, not on 'meta'"):
+        peak_live_memory(lambda: None, "meta")
+    with torch.profiler.profile(acc_events=True), pytest.raises(ValueError, match="another profiler"):
+        peak_live_memory(lambda: None)

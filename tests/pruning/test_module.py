@@ -132,13 +132,14 @@ def test_loggers_get_every_step():
 
 
 def test_auto_stops_when_the_mask_is_stable():
-    """A count has no noise."""
+    """A count has no noise, but equals."""
     pruner = make_pruner(ParameterCount(), repeats="auto", max_repeats=40, rounds=1)
     module, record, trainer = fit(pruner)
     assert module.epochs == trainer.current_epoch == 1
     assert len(record.images) == FEWEST_REPEATS
     assert trainer.callback_metrics["prune/repeats"] == FEWEST_REPEATS
-    assert trainer.callback_metrics["prune/agreement"] > 0.999
+    # 6 of 8 stay on 2 x 3 of 28 edges, four of them convolutions; seeds agree by chance on 2 of the other four
+    assert trainer.callback_metrics["prune/agreement"] == pytest.approx(1 - 24 / 2 / 70, abs=0.03)
 
 
 def test_auto_stops_at_the_most_repeats():

@@ -212,9 +212,12 @@ def of_the_operation(kind, e, name):
 
 
 @pytest.mark.parametrize(
-    ("aggregate", "repeats", "worth"), [("mean", 12, of_the_edge), ("shrink", 4, of_the_operation)]
+    ("aggregate", "repeats", "worth", "tolerance"),
+    [("mean", 12, of_the_edge, 0.08), ("shrink", 4, of_the_operation, 0.1)],
 )
-def test_agreement_is_that_of_two_prunings(aggregate, repeats, worth):
+def test_agreement_is_that_of_two_prunings(aggregate, repeats, worth, tolerance):
+    """Operations of evenly spaced worth are easier to tell apart than normal ones, which `Posterior` supposes."""
+
     def score(kind, e, name, round, seed):
         return worth(kind, e, name) + 6 * noise(kind, e, name, round, seed)
 
@@ -224,7 +227,7 @@ def test_agreement_is_that_of_two_prunings(aggregate, repeats, worth):
     true = np.mean([1 - len(a ^ b) / 224 for a, b in itertools.combinations(kept, 2)])
     predicted = np.mean([pruner.metrics()["agreement"] for pruner in pruners])
     assert 0.6 < true < 0.9
-    assert predicted == pytest.approx(true, abs=0.08), (predicted, true)
+    assert predicted == pytest.approx(true, abs=tolerance), (predicted, true)
 
 
 def test_figures_of_a_step_are_the_ratings_of_the_whole_network():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from halfnas.errors import Diverged
 from halfnas.pruning import (
     Batch,
 )
@@ -100,21 +101,21 @@ def broken_in(broken, how):
     return score
 
 
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ("nan", "invented of the scoring network is nan"),
-        ("inf", "invented of the scoring network is nan"),  # 0 times infinity
-        ("one", "invented of the scoring network is nan"),
-        ("same", "invented gives all 224 candidates the same score, 2.5"),
-    ],
-)
-def test_repeats_that_cannot_be_used_are_left_out_and_counted(caplog, how, message):
+@pytest.mark.parametrize("how", ["nan", "inf", "one"])
+def test_a_score_that_is_not_finite_ends_the_pruning(how):
     pruner = invented_pruner(broken_in({1, 4}, how), repeats=5)
+    pruner.step(make_batches(0))
+    message = "prune diverged in repeat 2 of at most 5: invented of the scoring network is nan; try"  # 0 times infinity
+    with pytest.raises(Diverged, match=message):
+        pruner.step(make_batches(1))
+
+
+def test_repeats_that_say_nothing_are_left_out_and_counted(caplog):
+    pruner = invented_pruner(broken_in({1, 4}, "same"), repeats=5)
     with caplog.at_level(logging.WARNING):
         found = [pruner.step(make_batches(step)) for step in range(5)]
     assert [record.getMessage() for record in caplog.records] == [
-        f"repeat {number} is left out: {message}" for number in (2, 5)
+        f"repeat {number} is left out: invented gives all 224 candidates the same score, 2.5" for number in (2, 5)
     ]
     assert [bool(figures) for figures in found] == [True, False, True, True, False]
     assert pruner.done
@@ -124,7 +125,7 @@ def test_repeats_that_cannot_be_used_are_left_out_and_counted(caplog, how, messa
     assert all(math.isfinite(score) for score in scores_of(pruner.mask))
 
 
-def test_one_score_that_is_not_finite(caplog):
+def test_one_score_that_is_not_finite():
     """The network is rated well, a candidate is not."""
 
     class Steep(Invented):
@@ -133,30 +134,38 @@ def test_one_score_that_is_not_finite(caplog):
             return super().__call__(network, sample) + first.sqrt().sum()  # infinitely steep at 0
 
     pruner = make_pruner(rankers={"steep": Steep(position)}, repeats=2)
-    with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="none of 2 repeat") as caught:
+    with pytest.raises(
+        Diverged, match=r"repeat 1 of at most 2: 2 of 224 scores of steep, the first of which is (nan|-?inf);"
+    ):
         run(pruner)
-    assert "2 of 224 scores of steep are not finite" in caplog.text
-    assert "2 of 224 scores of steep are not finite" in str(caught.value)
 
 
-@pytest.mark.parametrize("how", ["nan", "same"])
 @pytest.mark.parametrize("repeats", [1, 3, "auto"])
-def test_nothing_that_can_be_used_is_an_error(how, repeats):
-    pruner = invented_pruner(broken_in(range(5), how), repeats=repeats, max_repeats=4)
+def test_nothing_that_can_be_used_is_an_error(repeats):
+    pruner = invented_pruner(broken_in(range(5), "same"), repeats=repeats, max_repeats=4)
     steps = 4 if repeats == "auto" else repeats
-    with pytest.raises(ValueError, match=rf"none of {steps} repeat.s. could be used; the last one: invented"):
+    with pytest.raises(ValueError, match=rf"none of {steps} repeat.s. could be used, .* not, repeat {steps}: invented"):
+        run(pruner)
+
+
+@pytest.mark.parametrize("broken", [{0, 1, 2}, {1, 3, 4}])
+def test_what_is_left_of_a_few_repeats_is_no_sample(broken):
+    """Whether the last one can be used or not."""
+    pruner = invented_pruner(broken_in(broken, "same"), repeats=5)
+    last = max(broken) + 1
+    with pytest.raises(ValueError, match=rf"2 of 5 repeat.s. could be used, .* repeat {last}: invented .* same score"):
         run(pruner)
 
 
 def test_images_that_are_not_finite():
     pruner = make_narrow_pruner()
     images = torch.full((3, 1, 8, 8), torch.nan)
-    with pytest.raises(ValueError, match=r"none of 1 repeat\(s\) could be used; .*nngp_frobenius .* nan"):
+    with pytest.raises(Diverged, match=r"repeat 1 of at most \d+: nngp_frobenius of the scoring network is nan"):
         pruner.step([Batch(images, torch.zeros(3))])
 
 
 def test_auto_goes_on_after_a_repeat_that_cannot_be_used():
-    pruner = invented_pruner(broken_in({0, 3}, "nan"), repeats="auto", max_repeats=100, rounds=1)
+    pruner = invented_pruner(broken_in({0, 3}, "same"), repeats="auto", max_repeats=100, rounds=1)
     assert len(num_steps(pruner)) == 8 + 2
 
 

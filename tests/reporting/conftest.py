@@ -47,8 +47,9 @@ def write_sweep(root, *, pruners=("nngp", "random"), ratios=(0.25, 0.5, 1.0), se
             for seed in seeds:
                 metrics = {
                     "evaluate/test_acc": 0.9 + 0.05 * ratio + 0.01 * number + 0.001 * seed,
+                    "evaluate/test_images": 1e8,
                     "search/val_acc": 0.8 + 0.01 * seed,
-                    "search/step_activations_mib": 100 * ratio + seed,
+                    "search/peak_live_mib": 100 * ratio + seed,
                     "search/seconds": 10 * ratio + 1,
                     "prune/seconds": 2.0,
                     "evaluate/params": 1000,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from halfnas.reporting.groups import Group
-from halfnas.reporting.metrics import ACCURACIES, BY_KEY, accuracy_of, memory_of, metrics_of, ranked
+from halfnas.reporting.metrics import ACCURACIES, BY_KEY, accuracy_of, memory_of, metrics_of, ranked, search_time_of
 from halfnas.reporting.runs import Run
 from halfnas.reporting.statistics import summarize
 
@@ -18,12 +18,12 @@ def group(*metrics):
 
 
 def test_accuracies_are_percent():
-    summary = summarize([0.98, 0.99])
+    summary = summarize([0.98, 0.99, 0.985])
     assert ACCURACY.label == "test accuracy (%)"
     assert ACCURACY.text(0.98765) == "98.77"
-    assert ACCURACY.spread(summary) == "98.50 ± 0.71"
-    # 98.5 +- 12.7062 * 0.70711 / sqrt(2), Student's t for one degree of freedom
-    assert ACCURACY.interval(summary) == "[92.15, 104.85]"
+    assert ACCURACY.spread(summary) == "98.50 ± 0.50"
+    # 98.5 +- 4.30265 * 0.5 / sqrt(3), Student's t for two degrees of freedom
+    assert ACCURACY.interval(summary) == "[97.26, 99.74]"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_single_value_has_no_interval():
 def test_changes_have_a_sign():
     assert ACCURACY.change(summarize([0.012])) == "+1.20"
     assert SECONDS.change(summarize([-3.0])) == "-3.00"
-    assert ACCURACY.interval(summarize([0.01, 0.01]), "+") == "[+1.00, +1.00]"
+    assert ACCURACY.interval(summarize([0.01] * 3), "+") == "[+1.00, +1.00]"
 
 
 def test_the_most_final_accuracy():
@@ -52,13 +52,25 @@ def test_the_most_final_accuracy():
     assert accuracy_of([group({})]) is None
 
 
-def test_cuda_memory_only_where_all_have_it():
-    cuda, any_device = "search/peak_allocated_mib", "search/step_activations_mib"
-    both = group({cuda: 10.0, any_device: 5.0})
-    assert memory_of([both, both]).key == cuda
-    assert memory_of([both, group({any_device: 5.0})]).key == any_device
-    assert memory_of([group({cuda: 10.0}), group({})]).key == cuda
+def test_the_peak_of_a_step_unless_more_have_that_of_cuda():
+    cuda, step = "search/peak_allocated_mib", "search/peak_live_mib"
+    both = group({cuda: 10.0, step: 5.0})
+    assert memory_of([both, both]).key == step
+    assert memory_of([both, group({step: 5.0})]).key == step
+    assert memory_of([both, group({cuda: 5.0})]).key == cuda
     assert memory_of([group({})]) is None
+
+
+def test_what_backward_needs_stands_for_no_memory():
+    """With supernet.recompute=nodes it says that nothing is saved, where the peak halves."""
+    assert memory_of([group({"search/step_activations_mib": 5.0})]) is None
+
+
+def test_the_time_of_a_search_has_its_pruning_in_it():
+    both = group({"total/search_seconds": 3.0, "search/seconds": 2.0})
+    assert search_time_of([both]).key == "total/search_seconds"
+    assert search_time_of([both, group({"search/seconds": 2.0})]).key == "search/seconds"  # of a given mask
+    assert search_time_of([group({"total/seconds": 9.0})]) is None
 
 
 def test_metrics_that_are_there_in_their_order():

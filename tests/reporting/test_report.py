@@ -14,7 +14,7 @@ def test_files(page):
     assert page.name == "report.html"
     names = {path.name for path in (out / "figures").iterdir()}
     assert {
-        "search_step_activations_mib_by_ratio.png", "evaluate_test_acc_by_ratio.png", "accuracy_by_memory.png",
+        "search_peak_live_mib_by_ratio.png", "evaluate_test_acc_by_ratio.png", "accuracy_by_memory.png",
         "search_seconds_by_ratio.png", "masks_darts_normal.png", "agreement_darts.png", "cells_01.png",
         "learning_curves.png",
     } <= names  # fmt: skip
@@ -70,7 +70,7 @@ def test_only_runs_that_are_not_done(tmp_path, write_run):
 
 
 def test_one_metric_of_some_runs(tmp_path, write_run):
-    for seed, metrics in enumerate([{"evaluate/test_acc": 0.5}, {"search/step_activations_mib": 5.0}, {}]):
+    for seed, metrics in enumerate([{"evaluate/test_acc": 0.5}, {"search/peak_live_mib": 5.0}, {}]):
         for ratio in (0.5, 1.0):
             write_run(tmp_path / f"{ratio}-{seed}", ratio=ratio, seed=seed, metrics=metrics)
     text = make_report([tmp_path]).read_text(encoding="utf-8")
@@ -80,7 +80,7 @@ def test_one_metric_of_some_runs(tmp_path, write_run):
 def test_data_sets_are_not_compared(tmp_path, write_run):
     for dataset in ("digits", "a/../b"):
         for ratio in (0.5, 1.0):
-            metrics = {"evaluate/test_acc": 0.9, "search/step_activations_mib": 10 * ratio}
+            metrics = {"evaluate/test_acc": 0.9, "search/peak_live_mib": 10 * ratio}
             write_run(tmp_path / "in" / f"{dataset[0]}{ratio}", ratio=ratio, dataset=dataset, metrics=metrics)
     make_report([tmp_path / "in"], out=tmp_path / "out")
     names = {path.name for path in (tmp_path / "out" / "figures").glob("accuracy_by_memory*")}

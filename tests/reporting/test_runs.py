@@ -6,9 +6,10 @@ import os
 
 import pytest
 import yaml
+from hydra.utils import get_object
 
 from halfnas.reporting.groups import group_runs
-from halfnas.reporting.runs import NO_STATUS, NOT_STARTED, REPEATED, load_runs, read_run
+from halfnas.reporting.runs import CHECKED, NO_STATUS, NOT_STARTED, REPEATED, load_runs, read_run
 from halfnas.spaces import Mask, load_space
 
 CONFIG = {
@@ -24,7 +25,7 @@ CONFIG = {
     "searcher": {"epochs": 20, "regularizer": {"weight": 25.0}},
     "evaluation": {"epochs": 30},
     "logger": {"wandb": {"project": "halfnas"}},
-    "callbacks": {"progress": {"_target_": "P"}},
+    "callbacks": {"progress": {"_target_": "halfnas.callbacks.StageProgress", "every": 5}},
     "paths": {"data_dir": "data"},
     "stage": "pipeline",
     "ratio": 0.5,
@@ -48,7 +49,7 @@ def write(folder, state="done", *, metrics=METRICS, choices=None, error=None, **
         node[last] = value
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
-    hydra = {"hydra": {"runtime": {"choices": CHOICES | (choices or {})}}}
+    hydra = {"hydra": {"runtime": {"choices": CHOICES | (choices or {}), "cwd": "/launched"}}}
     (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump(hydra))
     if state is not None:
         (folder / "status.json").write_text(json.dumps({"format": 1, "state": state, "error": error}))
@@ -72,11 +73,34 @@ def test_a_done_run(tmp_path):
 def test_what_does_not_change_the_outcome_is_no_setting(tmp_path):
     run = read_run(write(tmp_path / "a", optimized_budget=1.0, budget_metric="a"))
     ignored = ("seed", "name", "optimized_metric", "optimized_budget", "budget_metric", "paths", "logger")
-    of_dataset = ("dataset.root", "dataset.num_workers")
-    assert not {*ignored, *of_dataset} & run.settings.keys()
+    assert not {*ignored, "dataset.num_workers"} & run.settings.keys()
     assert not [key for key in run.settings if key.startswith(("logger.", "paths.", "callbacks."))]
-    other = write(tmp_path / "b", name="mine", dataset__num_workers=4, dataset__root="/data", paths__data_dir="/data")
+    other = write(tmp_path / "b", name="mine", dataset__num_workers=4, paths__data_dir="/data")
     assert read_run(other).settings == run.settings
+
+
+def test_a_folder_may_hold_other_images(tmp_path):
+    def settings(name, **changed):
+        return read_run(write(tmp_path / name, dataset__root="${paths.data_dir}", **changed)).settings
+
+    ours, theirs = settings("a", paths__data_dir="/ours"), settings("b", paths__data_dir="/theirs")
+    assert (ours["dataset.root"], theirs["dataset.root"]) == ("/ours", "/theirs")
+    assert settings("c", paths__data_dir="${hydra:runtime.cwd}/data")["dataset.root"] == "/launched/data"
+
+
+@pytest.mark.parametrize("target", CHECKED)
+def test_a_folder_of_images_that_are_checked_changes_nothing(tmp_path, target):
+    get_object(target)
+    runs = [read_run(write(tmp_path / root, dataset__root=root, dataset___target_=target)) for root in ("a", "b")]
+    assert runs[0].settings == runs[1].settings
+    assert "dataset.root" not in runs[0].settings
+
+
+def test_callbacks_of_others_may_change_anything(tmp_path):
+    average = {"_target_": "lightning.pytorch.callbacks.EMAWeightAveraging", "decay": 0.9}
+    run = read_run(write(tmp_path / "a", callbacks__average=average))
+    assert run.settings["callbacks.average.decay"] == 0.9
+    assert not any(key.startswith("callbacks.progress") for key in run.settings)
 
 
 def test_where_the_images_lie_is_told_apart(tmp_path):

@@ -140,3 +140,72 @@ def test_the_terminal_shows_whole_numbers(sweep, width):
     assert "91.35 ± 0.10" in text
     assert "…" not in text
     assert ("95% interval" in text) == (width == 160)
+
+
+@pytest.fixture
+def two_sizes(tmp_path, write_run):
+    """DARTS at batch 64 and a half at 256, as their papers have them."""
+    for seed in range(3):
+        for searcher, ratio, batch_size in (("darts", 1.0, 64), ("pcdarts", 0.5, 256), ("gdas", 0.5, 64)):
+            metrics = {
+                "evaluate/test_acc": 0.9 + 0.01 * seed,
+                "search/peak_live_mib": 100.0 + ratio + seed,
+                "search/step_activations_mib": 50.0,
+                "search/seconds": 10.0 + seed,
+                "total/search_seconds": 12.0 + seed,
+                "search/image_size_px": 8,
+            }
+            write_run(
+                tmp_path / f"{searcher}{seed}", seed=seed, searcher=searcher, ratio=ratio, metrics=metrics,
+                searcher__batch_size=batch_size, trainer={"precision": "32-true"}, searcher__partial_channels=1,
+            )  # fmt: skip
+    return read_study([tmp_path])
+
+
+def test_differences_of_memory_and_time_at_two_batch_sizes_are_refused(two_sizes):
+    sheet = differences_sheet(two_sizes)
+    assert sheet.title == "Differences from darts, ratio 1.0"
+    columns = {key: column for column, key in enumerate(sheet.columns.values()) if key}
+    rows = {row[0].text: row for row in sheet.rows}
+    for key in ("search/peak_live_mib", "total/search_seconds", "search/seconds", "total/seconds"):
+        entry = rows["pcdarts"][columns[key]]
+        assert (entry.text, entry.detail) == ("-", "not comparable: batch size 256, not 64")
+        assert rows["gdas"][columns[key]].text.startswith(("+", "-0"))
+    assert rows["pcdarts"][columns["evaluate/test_acc"]].text == "+0.00"
+    assert "search/step_activations_mib" not in columns
+    assert "only where batch size, precision, image size and kind of device are the same" in sheet.caption
+
+
+def test_what_memory_and_time_were_measured_at_stands_beside_them(two_sizes, tmp_path):
+    for sheet in (results_sheet(two_sizes), runs_sheet(two_sizes, tmp_path)):
+        at = list(sheet.columns).index("measured at")
+        assert {row[at].text for row in sheet.rows} == {
+            "batch size 64, 32-true, 8x8 pixels", "batch size 256, 32-true, 8x8 pixels"
+        }  # fmt: skip
+    assert "measured at" in terminal_table(two_sizes).columns
+    assert "it is not compared" in results_sheet(two_sizes).caption
+    rows = [row for row in results_table(two_sizes).rows if row["metric"] == "search/peak_live_mib"]
+    found = {row["searcher"]: row for row in rows}
+    assert found["pcdarts"]["measured_at"] == "batch size 256, 32-true, 8x8 pixels"
+    assert found["pcdarts"]["not_comparable"] == "batch size 256, not 64"
+    assert found["pcdarts"]["difference_mean"] is None
+    assert found["gdas"]["difference_mean"] == pytest.approx(-0.5)
+
+
+def test_one_batch_size_stands_above_the_table(tmp_path, write_run):
+    for ratio in (0.5, 1.0):
+        metrics = {"search/peak_live_mib": ratio, "search/seconds": 1.0}
+        write_run(tmp_path / str(ratio), ratio=ratio, metrics=metrics, searcher__batch_size=64)
+    table = terminal_table(read_study([tmp_path]))
+    assert table.title == "Mean ± standard deviation over seeds; * baseline; batch size 64"
+    assert "measured at" not in table.columns
+
+
+def test_equal_accuracies_have_an_interval(tmp_path, write_run):
+    for seed in range(3):
+        metrics = {"evaluate/test_acc": 1.0, "evaluate/test_images": 360}
+        write_run(tmp_path / str(seed), seed=seed, metrics=metrics)
+    [row] = results_sheet(read_study([tmp_path])).rows
+    low = 1 - stats.t.ppf(0.975, 2) / 361 / 3**0.5  # a share of 361 of 362: about one image of 360
+    assert row[-1].text == "100.00 ± 0.00"
+    assert row[-1].detail == f"[{100 * low:.2f}, 100.00]"

@@ -20,6 +20,8 @@ def test_nothing_is_left_of_it(network):
     with rehearsal(network, CPU):
         assert network.training
         network(torch.randn(2, 1, 8, 8)).sum().backward()
+        torch.optim.SGD(network.parameters(), lr=1.0).step()
+        assert not torch.equal(network[0].weight, before["0.weight"])
         assert not torch.equal(network[1].running_mean, before["1.running_mean"])
 
     assert not network.training

@@ -26,6 +26,7 @@ The files in the order in which to read them:
     preprocess.py     how a cell reads its inputs
     fold.py           a batch norm folded into the 1x1 convolution before it
     batch_norms.py    running statistics
+    precision.py      matrix products of statistics, at full precision
     convolutions.py, parts.py, step.py    tools: backward passes of convolutions, tensors in parts, autograd functions
 
 Letters of shapes, the same in all files:

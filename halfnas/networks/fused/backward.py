@@ -15,6 +15,7 @@ from halfnas.networks.fused.convolutions import Needed, aten, conv_backward, poi
 from halfnas.networks.fused.fold import Fold, fold_backward
 from halfnas.networks.fused.mixture import Mixture, mixing_kernel
 from halfnas.networks.fused.parts import Accumulator, concatenated, grouped, sums_of_parts, without_gaps
+from halfnas.networks.fused.precision import full_precision
 from halfnas.networks.fused.step import Step, without_autocast
 
 
@@ -130,10 +131,11 @@ def mixing_backward(
     grad_routed = (grad_kernel * fold.folded.transpose(0, 1)).sum(dim=(1, 3))
     if not any(needed):
         return grad_routed, None, None
-    grad_folded = (grad_kernel * routed[:, None, :, None]).sum(dim=0).transpose(0, 1)
+    grad_folded = (grad_kernel * routed[:, None, :, None]).transpose(1, 2).sum(dim=0)
     grad_linear, quadratic = fold_backward(grad_folded, fold, positions, needs_linear=needed.weights)
     # What is centred has a gradient without a mean.
-    shift = kernel[..., 0, 0].mT @ (sums * (-1 / positions))
+    with full_precision():
+        shift = kernel[..., 0, 0].mT @ (sums * (-1 / positions))
     return grad_routed, (grad_maps, pointwise(maps, quadratic, shift)), grad_linear
 
 

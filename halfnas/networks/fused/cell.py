@@ -7,6 +7,7 @@ added to the nodes that they lead to. For the backward pass only states and maps
 Letters as in the package docstring.
 """
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import cast
@@ -18,6 +19,7 @@ from halfnas.networks.cell import MixedOperation, Mixing, PartialMixedOperation,
 from halfnas.networks.fused.batch_norms import Seen, has_usual_norms, remember
 from halfnas.networks.fused.fan import Fan
 from halfnas.networks.fused.parts import grouped
+from halfnas.networks.fused.precision import full_precision
 from halfnas.networks.fused.preprocess import preprocessed
 from halfnas.networks.fused.sorting import Candidate
 from halfnas.networks.fused.step import without_autocast
@@ -132,7 +134,8 @@ class FusedCell(SupernetCell):
         for source, fan, own_scalars, own_weights in zip(self.sources, self.fans, scalars, weights, strict=True):
             # Not compiled in evaluation: the last batch of a validation may be smaller.
             give = fan if self.training else fan.forward
-            complete, sums, moments = give(sums, states[source], own_scalars, own_weights)
+            with full_precision() if self.compiled else contextlib.nullcontext():
+                complete, sums, moments = give(sums, states[source], own_scalars, own_weights)
             states += complete
             if moments:
                 seen += map(Seen, fan.seen_by, moments)

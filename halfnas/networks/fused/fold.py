@@ -5,8 +5,23 @@ mean. So a batch norm without scale and shift of z is a linear map of x again,
 
     BN(A x) = D A x        with D = diag(1 / sqrt(diag(A S A^T) + eps))
 
-and z itself is not needed, neither here nor in the backward pass: the gradient through the statistics of the batch is
-that through S. As z does not change when x is centred, features are centred in place.
+and z itself is not kept, neither for what comes next nor for the backward pass: the gradient through the statistics of
+the batch is that through S. As the variance of z does not change when x is centred, features are centred in place.
+
+How accurate that is. Channels can cancel in z: with collinear ones and weights that sum to zero little is left of them,
+
+    k = sum_i |a_i| std(x_i) / std(z)        for a row a of A, large where they cancel, 1 for a single channel
+
+A variance summed up from the entries of S, each of them rounded, is off by about u k^2, with u the machine epsilon: in
+float32 by a tenth for k = 1000, and below zero beyond. So z comes first, for one product of matrices: A S is the
+covariance of z with x, whose rounding errors are of the size of std(z) std(x_i), and
+
+    |variance found - variance| <= u sqrt(P) k variance        (tests/networks/fused/test_fold.py)
+
+where sqrt(P) stands for the errors of a sum of P terms, of which little is left where sums are made in blocks. Rounding
+D A is off by u k std(BN(z)) at most, as rounding z is in a batch norm of z itself; but its error is the same linear map
+of x at all positions, so that nothing averages it out later. Beyond k = 1 / u nothing of z is right, in either engine:
+then the variance is kept from falling below zero.
 
 Letters as in the package docstring; m blocks of c features, each with its matrix A [c', c] and its batch norm;
 P = B * H * W positions.
@@ -18,6 +33,7 @@ import torch
 from torch import Tensor
 
 from halfnas.networks.fused.batch_norms import EPS, Moments, accurate, count_positions
+from halfnas.networks.fused.precision import full_precision
 
 
 class Fold(NamedTuple):
@@ -26,12 +42,12 @@ class Fold(NamedTuple):
     Attributes:
         folded: D A, [m, c', c].
         scale: the diagonals of D, [m, c', 1].
-        products: P S, [m, c, c].
+        crossed: P A S, [m, c', c].
     """
 
     folded: Tensor
     scale: Tensor
-    products: Tensor
+    crossed: Tensor
 
 
 def fold_(features: Tensor, linear: Tensor, identity: Tensor) -> tuple[Fold, Moments]:
@@ -47,12 +63,13 @@ def fold_(features: Tensor, linear: Tensor, identity: Tensor) -> tuple[Fold, Mom
     identity = identity.to(linear.dtype)
     mean = features.mean(dim=(0, 2, 3), dtype=linear.dtype)
     features.sub_(mean[:, None, None])  # products less the product of means would cancel
-    products = _products(features.to(linear.dtype), linear.shape[2])
-    covariance = torch.baddbmm(identity, linear @ products, linear.mT, beta=EPS, alpha=1 / positions)
-    variance = covariance.flatten(1)[:, :: linear.shape[1] + 1]  # the diagonals
+    with full_precision():
+        crossed = _crossed(features.to(linear.dtype), linear)
+        covariance = torch.baddbmm(identity, crossed, linear.mT, beta=EPS, alpha=1 / positions)
+        mean = (linear @ mean.view(len(linear), -1, 1))[..., 0]
+    variance = covariance.flatten(1)[:, :: linear.shape[1] + 1].clamp_min(EPS)  # the diagonals
     scale = torch.rsqrt(variance)[..., None]
-    moments = Moments((linear @ mean.view(len(linear), -1, 1))[..., 0], variance, positions)
-    return Fold(linear * scale, scale, products), moments
+    return Fold(linear * scale, scale, crossed), Moments(mean, variance, positions)
 
 
 def fold_backward(
@@ -69,19 +86,21 @@ def fold_backward(
     Returns:
         The gradient of A, and the symmetric matrices [m, c, c] that times x are the gradient of x.
     """
-    folded, scale, products = fold
-    along = (grad_folded * folded).sum(dim=2, keepdim=True) * folded
-    quadratic = torch.baddbmm(products, folded.mT, along, beta=0, alpha=-1 / positions)
+    folded, scale, crossed = fold
+    along = (grad_folded * folded).sum(dim=2, keepdim=True)
+    with full_precision():
+        quadratic = torch.baddbmm(folded[:, :1], folded.mT, along * folded, beta=0, alpha=-1 / positions)
     grad_linear = None
     if needs_linear:
-        grad_linear = torch.baddbmm(grad_folded, along, products, alpha=-1 / positions).mul_(scale)
+        grad_linear = torch.addcmul(grad_folded, along * scale, crossed, value=-1 / positions).mul_(scale)
     return grad_linear, quadratic
 
 
-def _products(features: Tensor, c: int) -> Tensor:
-    """The sums over positions of x x^T, [m, c, c]."""
+def _crossed(features: Tensor, linear: Tensor) -> Tensor:
+    """The sums over positions of A x x^T, [m, c', c]: of the products with x, as entries of x x^T would cancel."""
+    c = linear.shape[2]
     if features.is_contiguous():
         blocks = features.unflatten(1, (-1, c)).flatten(3)  # [B, m, c, H * W]
-        return (blocks @ blocks.mT).sum(dim=0)
+        return ((linear @ blocks) @ blocks.mT).sum(dim=0)
     blocks = features.permute(0, 2, 3, 1).flatten(0, 2).unflatten(1, (-1, c)).permute(1, 2, 0)  # [m, c, P]
-    return blocks @ blocks.mT
+    return (linear @ blocks) @ blocks.mT

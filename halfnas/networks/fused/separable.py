@@ -33,6 +33,7 @@ from halfnas.networks.fused.convolutions import (
 from halfnas.networks.fused.families import Family, Maps, Reads
 from halfnas.networks.fused.fold import Fold, fold_, fold_backward
 from halfnas.networks.fused.parts import concatenated, repeated, summed, sums_of_parts, take
+from halfnas.networks.fused.precision import full_precision
 from halfnas.spaces.operations import DilConv, SepConv
 
 
@@ -136,7 +137,8 @@ class Separable(Family):
         grad_middle, quadratic = fold_backward(grad_folded, fold, positions, needs_linear=needs_weights)
         # What is centred has a gradient without a mean.
         sums = sums.view(len(fold.folded), -1, 1).to(fold.folded.dtype)
-        shift = torch.baddbmm(sums, fold.folded.mT, sums, beta=0, alpha=-1 / positions)
+        with full_precision():
+            shift = torch.baddbmm(sums, fold.folded.mT, sums, beta=0, alpha=-1 / positions)
         sizes = [part.shape[1] for part in self._split(features)]
         grad_maps[: len(second)] = sums_of_parts(grad_features, pointwise(features, quadratic, shift), sizes)
         if grad_middle is not None:

@@ -4,10 +4,10 @@ from halfnas.reporting.figures.cells import cell_figures
 from halfnas.reporting.figures.curves import learning_curves
 from halfnas.reporting.figures.drawing import Drawing
 from halfnas.reporting.figures.mask_maps import mask_figures
-from halfnas.reporting.figures.ratio import against_ratio
+from halfnas.reporting.figures.ratio import against_ratio, comparable
 from halfnas.reporting.figures.series import series_of
 from halfnas.reporting.figures.tradeoff import accuracy_against_memory
-from halfnas.reporting.metrics import ACCURACIES, BY_KEY, memory_of
+from halfnas.reporting.metrics import ACCURACIES, BY_KEY, memory_of, search_time_of
 from halfnas.reporting.study import Study, by_dataset
 
 __all__ = ["Drawing", "draw_all"]
@@ -18,13 +18,18 @@ def draw_all(study: Study) -> tuple[list[Drawing], list[str]]:
     groups = study.groups
     if not groups:
         return [], []
-    series, memory = series_of(groups), memory_of(groups)
+    series = series_of(groups)
+    memory, time = memory_of(groups), search_time_of(groups)
     parts = by_dataset(groups)
     drawings = [
-        *([] if memory is None else [against_ratio(series, memory, "Memory")]),
+        *([] if memory is None else comparable(series, memory, "Memory")),
         *(against_ratio(series, metric, "Accuracy") for metric in ACCURACIES),
-        *(accuracy_against_memory(series_of(part), name if len(parts) > 1 else None) for name, part in parts.items()),
-        *(against_ratio(series, BY_KEY[key], "Time") for key in ("search/seconds", "prune/seconds")),
+        *(
+            drawing
+            for name, part in parts.items()
+            for drawing in accuracy_against_memory(series_of(part), name if len(parts) > 1 else None)
+        ),
+        *(drawing for each in (time, BY_KEY["prune/seconds"]) if each for drawing in comparable(series, each, "Time")),
     ]
     masks, unreadable = mask_figures(groups)
     cells, undrawn = cell_figures(groups)

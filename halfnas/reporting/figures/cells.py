@@ -1,4 +1,4 @@
-"""The cells that were found: those of the best run of each group."""
+"""The cells that were found: those of one run of each group, chosen as a user would, without the test set."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,15 +7,17 @@ from halfnas.drawing import draw_genotype
 from halfnas.drawing.summary import describe_genotype
 from halfnas.reporting.figures.drawing import Drawing, left_out
 from halfnas.reporting.groups import Group
-from halfnas.reporting.metrics import accuracy_of, ranked
+from halfnas.reporting.metrics import PERCENT, Metric
 from halfnas.reporting.runs import Run
 from halfnas.spaces import Genotype, SearchSpace, load_space
 
 MAX_GROUPS = 12  # each takes half a second
+#: What a cell may be chosen by, the first that there is: accuracies on images of the training set.
+CHOSEN_BY = ("evaluate/val_acc", "search/best_val_acc", "search/val_acc")
 
 
 def cell_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
-    """Draw the cells of the best run of the most accurate groups, and say what could not be drawn."""
+    """Draw the cells of the best run of each group, and say what could not be drawn."""
     found, problems = [], []
     for group in groups:
         try:
@@ -23,7 +25,7 @@ def cell_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
                 found.append(group)
         except ValueError as error:
             problems.append(str(error))
-    shown = ranked(found)[:MAX_GROUPS]
+    shown = found[:MAX_GROUPS]
     spaces: dict[str, SearchSpace] = {}
     drawings: list[Drawing] = []
     for group in shown:
@@ -35,21 +37,23 @@ def cell_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
         except ValueError as error:
             problems.append(f"{run.path}: {error}")
     if drawings and len(shown) < len(found):
-        note = left_out(len(found) - len(shown), "groups' cells", "the most accurate groups are shown")
+        note = left_out(len(found) - len(shown), "groups' cells", "the page would be too long")
         drawings[-1] = replace(drawings[-1], caption=drawings[-1].caption + note)
     return drawings, problems
 
 
 def best_run(group: Group) -> tuple[Run, str]:
-    """Find the most accurate run that has a cell, and say so in a sentence."""
+    """Find the run with a cell that is best by CHOSEN_BY, never by the test accuracy, and say so in a sentence."""
     runs = [run for run in group.runs if run.genotype is not None]
-    metric = accuracy_of([Group(group.settings, runs)])
-    if metric is None:
-        return runs[0], f"Of seed {runs[0].seed}; no accuracy is known."
-    best = max(runs, key=lambda run: run.metrics.get(metric.key, -1.0))
-    value = metric.text(best.metrics[metric.key])
-    best_of = f"the best of {len(runs)}" if len(runs) > 1 else "the only one"
-    return best, f"Of seed {best.seed}, {best_of} by `{metric.key}`: {value}{metric.unit}."
+    if len(runs) == 1:
+        return runs[0], f"Of seed {runs[0].seed}, the only one."
+    key = next((key for key in CHOSEN_BY if all(key in run.metrics for run in runs)), None)
+    if key is None:
+        nothing = "no accuracy on training images is known of all"
+        return runs[0], f"Of seed {runs[0].seed}, the first of {len(runs)}: {nothing}."
+    best = max(runs, key=lambda run: run.metrics[key])
+    value = Metric(key, "", PERCENT).text(best.metrics[key])
+    return best, f"Of seed {best.seed}, the best of {len(runs)} by `{key}`: {value}%."
 
 
 def _drawing(group: Group, genotype: Genotype, reason: str, name: str, spaces: dict[str, SearchSpace]) -> Drawing:

@@ -1,13 +1,23 @@
 """A metric against the ratio of kept candidates, or against the groups where the ratio does not vary."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from halfnas.drawing import kit
 from halfnas.reporting.figures.drawing import Drawing, left_out, seeds
-from halfnas.reporting.figures.series import CUT, Series, axis_label, limits, ratio_of, ratios, summaries_of
+from halfnas.reporting.figures.series import (
+    CUT,
+    Series,
+    axis_label,
+    comparable_series,
+    limits,
+    ratio_of,
+    ratios,
+    summaries_of,
+)
 from halfnas.reporting.groups import Group
 from halfnas.reporting.metrics import ACCURACIES, INTERVAL, Metric, most_accurate
 
@@ -16,6 +26,19 @@ MAX_DOTTED = 6  # lines, whose single seeds can still be told apart
 #: a single seed, over the bars
 DOT: dict[str, Any] = {"marker": "o", "ms": 3.2, "mew": 0.7, "mfc": "white", "zorder": 4, "ls": ""}
 BAR: dict[str, Any] = {"ms": 5, "elinewidth": 1.0, "capsize": 2.5}
+
+
+def comparable(series: Sequence[Series], metric: Metric, section: str) -> list[Drawing]:
+    """Draw a memory or a time, groups that were measured at different batch sizes and the like in different figures."""
+    drawings = []
+    for number, (part, place, sentence) in enumerate(comparable_series(series, metric), start=1):
+        drawing = against_ratio(part, metric, section)
+        if drawing is not None:
+            drawing = replace(drawing, caption=drawing.caption + sentence)
+            if place:
+                drawing = replace(drawing, name=f"{drawing.name}_{number}", title=f"{drawing.title}: {place}")
+            drawings.append(drawing)
+    return drawings
 
 
 def against_ratio(series: Sequence[Series], metric: Metric, section: str) -> Drawing | None:
@@ -36,7 +59,8 @@ def against_ratio(series: Sequence[Series], metric: Metric, section: str) -> Dra
         rows = most_accurate(groups, MAX_ROWS)
         figure, cut = _rows({group: each for each in series for group in each.groups if group in rows}, metric)
         name, dotted, note = f"{name}group", True, left_out(len(groups) - len(rows), "groups")
-    caption = f"{explained}{'; open dots: single seeds.' if dotted else '.'}{CUT if cut else ''}{note}"
+    alone = any(summary.low is None for summary in summaries_of(groups, metric).values())
+    caption = f"{explained}{'; open dots: single seeds.' if dotted or alone else '.'}{CUT if cut else ''}{note}"
     return Drawing(name, section, title, figure, caption)
 
 
@@ -51,11 +75,12 @@ def _lines(series: Sequence[Series], metric: Metric) -> tuple[Figure, bool]:
         shown = {(ratio_of(group) or 0.0) + shift: group for group in each.groups if group in found}
         x = sorted(shown)
         summaries = [found[shown[at]] for at in x]
-        for at in x if len(series) <= MAX_DOTTED else ():
+        for at in x:
             dots = _dots(shown[at], metric)
-            axes.plot([at] * len(dots), dots, color=each.colour, **DOT)
+            if len(series) <= MAX_DOTTED or found[shown[at]].low is None:
+                axes.plot([at] * len(dots), dots, color=each.colour, **DOT)
         axes.errorbar(
-            x, [s.mean for s in summaries], yerr=[s.half_width for s in summaries], color=each.colour,
+            x, [s.mean for s in summaries], yerr=[*zip(*(s.reach for s in summaries), strict=True)], color=each.colour,
             marker=each.marker, ls=each.line, lw=1.5, **BAR,
         )  # fmt: skip
     values = [dot for group in found for dot in _dots(group, metric)]
@@ -76,9 +101,8 @@ def _rows(series_of_group: dict[Group, Series], metric: Metric) -> tuple[Figure,
     for row, (group, each) in enumerate(series_of_group.items()):
         dots = _dots(group, metric)
         axes.plot(dots, [row] * len(dots), color=each.colour, **DOT)
-        axes.errorbar(
-            found[group].mean, row, xerr=found[group].half_width, color=each.colour, marker=each.marker, **BAR
-        )
+        reach = [[end] for end in found[group].reach]
+        axes.errorbar(found[group].mean, row, xerr=reach, color=each.colour, marker=each.marker, **BAR)
     values = [dot for group in groups for dot in _dots(group, metric)]
     low, high, cut = limits(values, list(found.values()), from_zero=metric not in ACCURACIES)
     axes.set(xlim=(low, high), ylim=(len(groups) - 0.5, -0.5), xlabel=axis_label(metric))

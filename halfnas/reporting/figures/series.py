@@ -1,11 +1,12 @@
 """Groups as lines with a colour each, and the axes that they are drawn on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.lines import Line2D
 
 from halfnas.drawing import kit
+from halfnas.reporting.conditions import apart, conditions, in_words
 from halfnas.reporting.groups import Group
 from halfnas.reporting.metrics import Metric, ranked
 from halfnas.reporting.statistics import Summary
@@ -57,6 +58,26 @@ def series_of(groups: Sequence[Group]) -> list[Series]:
     best = list(dict.fromkeys(map(without_ratio, ranked(groups))))[:MAX_SERIES]
     numbers = {name: number for number, name in enumerate(name for name in members if name in best)}
     return [Series(name, each, numbers.get(name)) for name, each in members.items()]
+
+
+def comparable_series(series: Sequence[Series], metric: Metric) -> list[tuple[list[Series], str, str]]:
+    """Sort series into such as can be compared by a memory or a time, with what each part was measured at.
+
+    Returns:
+        Series of groups that have the metric, as they look in all figures; a title for the part, empty of the only one;
+        and a sentence.
+    """
+    groups = [group for each in series for group in each.groups]
+    parts = apart(groups, metric.key)
+    found = []
+    for part in parts:
+        mine = [replace(each, groups=[group for group in each.groups if group in part]) for each in series]
+        place = in_words(conditions(part[0], metric.key))
+        sentence = f" Measured at {place}." if place else ""
+        if len(parts) > 1:
+            sentence += " Groups that were measured at something else stand in figures of their own."
+        found.append(([each for each in mine if each.groups], place if len(parts) > 1 else "", sentence))
+    return found
 
 
 def without_ratio(group: Group) -> str:

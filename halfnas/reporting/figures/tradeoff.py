@@ -1,6 +1,7 @@
 """Accuracy against memory, and the groups that no other one beats in both."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import TypeVar
 
@@ -8,8 +9,8 @@ from matplotlib.axes import Axes
 
 from halfnas.drawing import kit
 from halfnas.reporting.figures.drawing import Drawing, left_out, seeds
-from halfnas.reporting.figures.series import CUT, Series, axis_label, limits, summaries_of
-from halfnas.reporting.metrics import INTERVAL, accuracy_of, memory_of
+from halfnas.reporting.figures.series import CUT, Series, axis_label, comparable_series, limits, summaries_of
+from halfnas.reporting.metrics import INTERVAL, Metric, accuracy_of, memory_of
 
 MAX_LABELS = 10
 Point = tuple[float, float]  # memory, accuracy
@@ -33,17 +34,34 @@ def pareto_front(points: Mapping[Key, Point]) -> list[Key]:
     return sorted(front, key=points.__getitem__)
 
 
-def accuracy_against_memory(series: Sequence[Series], of: str | None) -> Drawing | None:
-    """Draw the means of all groups with their intervals and the front; None where fewer than two have both metrics.
+def accuracy_against_memory(series: Sequence[Series], of: str | None) -> list[Drawing]:
+    """Draw the means of all groups with their intervals and the front.
+
+    Groups whose memory was measured at different batch sizes and the like stand in different figures.
 
     Args:
         of: the data set, where there are several.
     """
-    series_of_group = {group: each for each in series for group in each.groups}
-    groups = list(series_of_group)
+    groups = [group for each in series for group in each.groups]
     accuracy, memory = accuracy_of(groups), memory_of(groups)
     if accuracy is None or memory is None:
-        return None
+        return []
+    drawings = []
+    lacking = [group for group in groups if not group.values(memory.key)]
+    for number, (part, place, sentence) in enumerate(comparable_series(series, memory), start=1):
+        drawing = _drawing(part, accuracy, memory, len(lacking))
+        if drawing is not None:
+            said = [each for each in (of, place) if each]
+            name = "_".join(["accuracy_by_memory", *([of] if of else []), *([str(number)] if place else [])])
+            title, caption = ", ".join([drawing.title, *said]), drawing.caption + sentence
+            drawings.append(replace(drawing, name=name, title=title, caption=caption))
+    return drawings
+
+
+def _drawing(series: Sequence[Series], accuracy: Metric, memory: Metric, lacking: int) -> Drawing | None:
+    """Draw groups that can be compared; None where fewer than two have both metrics."""
+    series_of_group = {group: each for each in series for group in each.groups}
+    groups = list(series_of_group)
     x, y = summaries_of(groups, memory), summaries_of(groups, accuracy)
     points = {group: (x[group].mean, y[group].mean) for group in groups if group in x and group in y}
     if len(points) < 2:
@@ -52,9 +70,10 @@ def accuracy_against_memory(series: Sequence[Series], of: str | None) -> Drawing
     figure, axes = kit.new_axes(4.4)
     for group, point in points.items():
         each = series_of_group[group]
+        xerr, yerr = ([[end] for end in summary.reach] for summary in (x[group], y[group]))
         axes.errorbar(
-            *point, xerr=x[group].half_width, yerr=y[group].half_width, color=each.colour, marker=each.marker, ms=6,
-            elinewidth=0.7, alpha=1.0 if group in front else 0.55, zorder=3,
+            *point, xerr=xerr, yerr=yerr, color=each.colour, marker=each.marker, ms=6, elinewidth=0.7,
+            alpha=1.0 if group in front else 0.55, zorder=3,
         )  # fmt: skip
     steps = zip(*(points[group] for group in front), strict=True)
     axes.step(*steps, where="post", color=kit.INK, lw=1.0, ls=":", zorder=2)
@@ -73,11 +92,10 @@ def accuracy_against_memory(series: Sequence[Series], of: str | None) -> Drawing
         f"the {len(front)} of {len(points)} groups that no other beats with less memory and more accuracy."
         + (CUT if cut_x or cut_y else "")
         + (f" Grey: {grey} settings without a colour of their own." if grey else "")
-        + left_out(len(groups) - len(points), "groups", "they lack one of the two")
+        + left_out(lacking + len(groups) - len(points), "groups", "they lack one of the two")
         + left_out(max(0, len(front) - MAX_LABELS), "names of groups on the front", "they would not fit")
     )
-    name, title = "accuracy_by_memory" + (f"_{of}" if of else ""), "Accuracy against memory" + (f", {of}" if of else "")
-    return Drawing(name, "Accuracy and memory", title, figure, caption)
+    return Drawing("accuracy_by_memory", "Accuracy and memory", "Accuracy against memory", figure, caption)
 
 
 def _label(axes: Axes, named: Sequence[tuple[str, Point]], points: Sequence[Point]) -> None:

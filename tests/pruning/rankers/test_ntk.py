@@ -48,6 +48,25 @@ def test_against_gradients_of_one_sample_after_the_other(network, sample, frozen
     assert found.item() > 1
 
 
+def test_the_published_form_is_one_backward_pass_a_sample_through_the_batch(network, sample):
+    """VITA-Group/TENAS: one forward pass in training mode, then a backward pass of every sample's sum of logits."""
+    weights = [p.requires_grad_() for name, p in network.module.named_parameters() if name.endswith("weight")]
+    logits = network.module(sample.images)
+    rows = []
+    for sum_of_logits in logits.sum(dim=1):
+        gradients = torch.autograd.grad(sum_of_logits, weights, retain_graph=True)
+        rows.append(np.concatenate([g.numpy().ravel() for g in gradients]))
+    eigenvalues = np.linalg.eigvalsh(np.array(rows) @ np.array(rows).T)
+    found = NTKConditionNumber(sign=-1, batch_norm="published")(network, sample)
+    assert found.item() == pytest.approx(eigenvalues[-1] / eigenvalues[0], rel=1e-8)
+    assert found.item() != pytest.approx(NTK(network, sample).item(), rel=1e-3)
+
+
+def test_other_batch_norms_are_refused():
+    with pytest.raises(ValueError, match="`batch_norm` must be one of frozen, published, got 'live'"):
+        NTKConditionNumber(batch_norm="live")
+
+
 def test_biases_do_not_count():
     torch.manual_seed(0)
     module = nn.Sequential(nn.Flatten(), nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)).double()

@@ -34,9 +34,12 @@ class Tiny(nn.Module):
         return self.head(self.body(images))
 
 
-def test_of_the_images_themselves(sample):
+@pytest.mark.parametrize("variance", ["running", "batch"])
+def test_of_the_images_themselves(sample, variance):
     recorded = Recorded(sample.batches, sample.seed)
-    found = Zen()(ScoringNetwork(Tiny(nn.BatchNorm2d(3, affine=False, track_running_stats=False))), recorded)
+    found = Zen(variance=variance)(
+        ScoringNetwork(Tiny(nn.BatchNorm2d(3, affine=False, track_running_stats=False))), recorded
+    )
     x, change = (drawn.numpy() for drawn in recorded.drawn)
     moved = x + 0.01 * change
 
@@ -44,7 +47,10 @@ def test_of_the_images_themselves(sample):
         return (values - values.mean((0, 2, 3), keepdims=True)) / np.sqrt(values.var((0, 2, 3), keepdims=True) + 1e-5)
 
     distance = np.abs(normalise(x) - normalise(moved)).sum((1, 2, 3)).mean()
-    expected = math.log(distance) + math.log(math.sqrt(x.var((0, 2, 3)).mean()))
+    first, second = (values.var((0, 2, 3), ddof=1).mean() for values in (x, moved))
+    # Torch's running variance starts at 1 and takes a tenth of every batch, divided by its number less one.
+    of_norm = x.var((0, 2, 3)).mean() if variance == "batch" else 0.9 * (0.9 * 1 + 0.1 * first) + 0.1 * second
+    expected = math.log(distance) + math.log(math.sqrt(of_norm))
     assert found.item() == pytest.approx(expected, rel=1e-10)
 
 
@@ -56,29 +62,71 @@ def test_without_batch_norms(sample):
     assert found.item() == pytest.approx(expected, rel=1e-10)
 
 
-def test_a_channel_that_is_dead_is_finite(sample):
+class Beside(nn.Sequential):
+    """x + f(x), with an f whose batch norm sees zeros."""
+
+    def forward(self, images):
+        return images + super().forward(images)
+
+
+def dead():
     norm = nn.BatchNorm2d(3, affine=False, track_running_stats=False)
-
-    class Beside(nn.Sequential):
-        def forward(self, images):
-            return images + super().forward(images)
-
-    dead = Beside(nn.Conv2d(3, 3, 1), nn.Threshold(1e9, 0.0), norm).double()
-    assert Zen()(ScoringNetwork(Tiny(dead)), sample).isfinite()
+    return Beside(nn.Threshold(1e9, 0.0), nn.Conv2d(3, 3, 1, bias=False), norm).double()
 
 
-def test_against_the_definition(network, sample):
+def test_a_convolution_that_sees_zeros_counts_what_its_running_variance_counts(sample):
+    """The published code has 0.9 * 0.9 there, the variance of the batch has 0, and a logarithm of -354."""
+    recorded = Recorded(sample.batches, sample.seed)
+    found = Zen()(ScoringNetwork(Tiny(dead())), recorded)
+    *_, x, change = recorded.drawn
+    expected = math.log(0.01 * change.abs().sum().item() / len(x)) + math.log(math.sqrt(0.81))
+    assert found.item() == pytest.approx(expected, rel=1e-10)
+    of_the_batch = Zen(variance="batch")(ScoringNetwork(Tiny(dead())), sample).item()
+    assert -400 < of_the_batch < -300
+
+
+def test_the_running_variance_is_that_of_torch(network, sample):
+    """ZenNAS itself: weights drawn anew, two passes of a network that keeps running statistics, and what they say."""
     recorded = Recorded(sample.batches, sample.seed)
     found = Zen()(network, recorded)
-    assert found.shape == ()
     *weights, x, change = recorded.drawn
+    module = with_weights(network, weights)
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    for part in norms:
+        part.track_running_stats, part.momentum = True, 0.1
+        part.running_mean, part.running_var = torch.zeros(part.num_features), torch.ones(part.num_features)
+        part.double().train()
+    read = features_of(module)
+    module(x)
+    module(x + 0.01 * change)
+    expected = math.log(torch.sum(torch.abs(read[0] - read[1]), dim=[1, 2, 3]).mean().item())
+    expected += sum(torch.log(torch.sqrt(torch.mean(part.running_var))).item() for part in norms)
+    assert found.item() == pytest.approx(expected, rel=1e-10)
+
+
+def with_weights(network, weights):
     module = deepcopy(network.module)
     parts = [part for part in module.modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
     for part, weight in zip(parts, weights, strict=True):
         part.weight = nn.Parameter(weight)
-    read, variances = [], []
+    return module
+
+
+def features_of(module):
+    """What the global pooling will read."""
+    read = []
     pooling = next(part for part in module.modules() if isinstance(part, nn.AdaptiveAvgPool2d))
-    pooling.register_forward_pre_hook(lambda part, inputs: read.append(inputs[0]))
+    pooling.register_forward_pre_hook(lambda part, inputs: read.append(inputs[0].detach()))
+    return read
+
+
+def test_the_variance_of_the_batch_against_the_definition(network, sample):
+    recorded = Recorded(sample.batches, sample.seed)
+    found = Zen(variance="batch")(network, recorded)
+    assert found.shape == ()
+    *weights, x, change = recorded.drawn
+    module, variances = with_weights(network, weights), []
+    read = features_of(module)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.register_forward_pre_hook(
@@ -114,3 +162,8 @@ def test_does_not_depend_on_weights_or_images(network, sample):
     others = Sample([batch._replace(images=batch.images * 2 + 1) for batch in sample.batches], sample.seed)
     assert Zen()(network, others).item() == pytest.approx(expected, abs=1e-12)
     assert Zen()(network, Sample(sample.batches, sample.seed + 1)).item() != pytest.approx(expected, abs=1e-3)
+
+
+def test_other_variances_are_refused():
+    with pytest.raises(ValueError, match="`variance` must be running or batch, got 'frozen'"):
+        Zen(variance="frozen")

@@ -1,4 +1,6 @@
-"""Whose cells are drawn."""
+"""Whose cells are drawn: never those that the test set prefers."""
+
+import pytest
 
 from halfnas.reporting.figures.cells import MAX_GROUPS, best_run, cell_figures
 from halfnas.reporting.study import read_study
@@ -9,16 +11,37 @@ def test_the_best_run_of_each_group(sweep):
     groups = read_study([sweep]).groups
     drawings, problems = cell_figures(groups)
     assert problems == []
-    assert drawings[0].title == "random, ratio 1.0"
-    assert drawings[0].caption == "Of seed 2, the best of 3 by `evaluate/test_acc`: 96.20%."
+    assert [drawing.title for drawing in drawings] == [group.name for group in groups]
+    assert drawings[0].caption == "Of seed 2, the best of 3 by `search/val_acc`: 82.00%."
     assert len(drawings) == 6
     assert "Cell normal: sep_conv_3x3(0)" in drawings[0].text
 
 
-def test_without_accuracy(tmp_path, write_run):
+@pytest.mark.parametrize(
+    ("accuracies", "seed", "why"),
+    [
+        ({"search/val_acc": [0.3, 0.5, 0.4]}, 1, "the best of 3 by `search/val_acc`: 50.00%."),
+        (
+            {"evaluate/val_acc": [0.7, 0.8, 0.9], "search/val_acc": [0.5, 0.4, 0.3]},
+            2,
+            "the best of 3 by `evaluate/val_acc`: 90.00%.",
+        ),
+        ({}, 0, "the first of 3: no accuracy on training images is known of all."),
+    ],
+)
+def test_the_test_accuracy_chooses_no_cell(tmp_path, write_run, accuracies, seed, why):
+    for number, test_accuracy in enumerate((0.91, 0.90, 0.89)):
+        metrics = {key: values[number] for key, values in accuracies.items()} | {"evaluate/test_acc": test_accuracy}
+        write_run(tmp_path / str(number), seed=number, genotype=find_genotype("darts_v2"), metrics=metrics)
+    [group] = read_study([tmp_path]).groups
+    run, reason = best_run(group)
+    assert (run.seed, reason) == (seed, f"Of seed {seed}, {why}")
+
+
+def test_the_only_cell(tmp_path, write_run):
     write_run(tmp_path / "a", genotype=find_genotype("darts_v2"), seed=4)
     [group] = read_study([tmp_path]).groups
-    assert best_run(group) == (group.runs[0], "Of seed 4; no accuracy is known.")
+    assert best_run(group) == (group.runs[0], "Of seed 4, the only one.")
 
 
 def test_cells_that_cannot_be_drawn_are_named(tmp_path, write_run):
@@ -37,6 +60,6 @@ def test_no_more_than_a_page_holds(tmp_path, write_run, monkeypatch):
         metrics = {"evaluate/test_acc": ratio / 2}
         write_run(tmp_path / str(ratio), ratio=ratio, genotype=find_genotype("darts_v2"), metrics=metrics)
     [drawing], _ = cell_figures(read_study([tmp_path]).groups)
-    assert drawing.title == "ratio 1.0"
-    assert drawing.caption.endswith("Left out: 1 groups' cells; the most accurate groups are shown.")
+    assert drawing.title == "ratio 0.5"
+    assert drawing.caption.endswith("Left out: 1 groups' cells; the page would be too long.")
     assert MAX_GROUPS > 1

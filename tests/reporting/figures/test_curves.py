@@ -32,7 +32,23 @@ def test_runs_of_different_length(tmp_path, write_run):
     drawing = learning_curves(series_of(read_study([tmp_path]).groups))
     assert "Dotted: `evaluate/train_acc`." in drawing.caption
     [axes] = drawing.figure.axes
-    assert [list(line.get_xdata()) for line in axes.lines] == [[0, 1], [0, 1]]
+    mean, short, long, training = axes.lines
+    assert [list(line.get_xdata()) for line in axes.lines] == [[0, 1], [0], [0, 1], [0, 1]]
+    assert short.get_linewidth() == long.get_linewidth() < training.get_linewidth() < mean.get_linewidth()
+    assert not axes.collections  # two seeds have no band
+    assert "Thin lines and open dots: single seeds." in drawing.caption
+
+
+def test_a_single_epoch_is_a_point(tmp_path, write_run):
+    for seed in range(3):
+        row = {"stage": "evaluate", "epoch": 0, "evaluate/test_acc": 0.5 + 0.1 * seed}
+        write_run(tmp_path / str(seed), seed=seed, history=[row])
+    drawing = learning_curves(series_of(read_study([tmp_path]).groups))
+    [axes] = drawing.figure.axes
+    assert axes.lines[0].get_marker() == "o"
+    [bar] = axes.containers
+    [segments] = bar.lines[2]
+    assert segments.get_segments()[0][:, 1] == pytest.approx([50, 70])
 
 
 def test_without_histories(tmp_path, write_run):

@@ -1,9 +1,10 @@
 """What is drawn where, against the numbers of the sweep."""
 
+import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 
-from halfnas.reporting.figures.ratio import MAX_ROWS, against_ratio
+from halfnas.reporting.figures.ratio import MAX_ROWS, against_ratio, comparable
 from halfnas.reporting.figures.series import series_of
 from halfnas.reporting.metrics import BY_KEY
 from halfnas.reporting.study import read_study
@@ -54,3 +55,43 @@ def test_what_does_not_fit_is_counted(tmp_path, write_run):
 def test_a_single_value_is_no_figure(tmp_path, write_run):
     write_run(tmp_path / "a", metrics={"evaluate/test_acc": 0.9})
     assert against_ratio(series_of(read_study([tmp_path]).groups), ACCURACY, "Accuracy") is None
+
+
+def test_two_seeds_are_points(tmp_path, write_sweep):
+    """Their interval would be 12.7 standard errors to both sides."""
+    write_sweep(tmp_path / "in", seeds=range(2))
+    drawing = against_ratio(series_of(read_study([tmp_path]).groups), ACCURACY, "Accuracy")
+    [axes] = drawing.figure.axes
+    for bar in bars(axes):
+        [segments] = bar.lines[2]
+        assert all(not len(segment) or np.isnan(segment).any() for segment in segments.get_segments())
+    dots = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert sum(len(line.get_xdata()) for line in dots) == 12
+    assert "open dots: single seeds" in drawing.caption
+
+
+def test_bars_of_accuracies_end_at_all_images(tmp_path, write_run):
+    for seed, accuracy in enumerate((0.96, 1.0, 1.0)):
+        write_run(tmp_path / str(seed), seed=seed, metrics={"evaluate/test_acc": accuracy})
+    [axes] = against_ratio(series_of(read_study([tmp_path]).groups), ACCURACY, "Accuracy").figure.axes
+    [segments] = bars(axes)[0].lines[2]
+    [[[low, _], [high, _]]] = segments.get_segments()
+    assert low < 96
+    assert high == 100
+
+
+def test_times_at_other_batch_sizes_are_other_figures(tmp_path, write_run):
+    for batch_size, seconds in ((64, 4.0), (256, 1.0)):
+        for seed in range(2):
+            metrics = {"search/seconds": seconds, "total/search_seconds": seconds + 1}
+            write_run(
+                tmp_path / f"{batch_size}-{seed}", seed=seed, searcher__batch_size=batch_size, metrics=metrics
+            )  # fmt: skip
+    series = series_of(read_study([tmp_path]).groups)
+    drawings = comparable(series, BY_KEY["total/search_seconds"], "Time")
+    assert [drawing.title for drawing in drawings] == [
+        "Time of pruning and search: batch size 64",
+        "Time of pruning and search: batch size 256",
+    ]
+    assert len({drawing.name for drawing in drawings}) == 2
+    assert [len(drawing.figure.axes[0].get_yticklabels()) for drawing in drawings] == [1, 1]

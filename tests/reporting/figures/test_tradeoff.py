@@ -32,7 +32,7 @@ def test_every_other_point_is_beaten_by_one_of_the_front(values):
 
 
 def test_points_and_names_of_the_front(sweep):
-    drawing = accuracy_against_memory(series_of(read_study([sweep]).groups), None)
+    [drawing] = accuracy_against_memory(series_of(read_study([sweep]).groups), None)
     [axes] = drawing.figure.axes
     # `random` is more accurate than `nngp` at the same memory, at every ratio
     assert {text.get_text() for text in axes.texts} == {f"random, ratio {ratio}" for ratio in (0.25, 0.5, 1.0)}
@@ -43,6 +43,22 @@ def test_points_and_names_of_the_front(sweep):
 
 
 def test_nothing_to_compare(tmp_path, write_run):
-    write_run(tmp_path / "a", ratio=0.5, metrics={"evaluate/test_acc": 0.9, "search/step_activations_mib": 5.0})
+    write_run(tmp_path / "a", ratio=0.5, metrics={"evaluate/test_acc": 0.9, "search/peak_live_mib": 5.0})
     write_run(tmp_path / "b", ratio=1.0, metrics={"evaluate/test_acc": 0.9})
-    assert accuracy_against_memory(series_of(read_study([tmp_path]).groups), None) is None
+    assert accuracy_against_memory(series_of(read_study([tmp_path]).groups), None) == []
+
+
+def test_memory_at_another_batch_size_is_in_another_figure(tmp_path, write_run):
+    for batch_size in (64, 256):
+        for ratio in (0.5, 1.0):
+            metrics = {"evaluate/test_acc": 0.9, "search/peak_live_mib": ratio * batch_size, "search/image_size_px": 8}
+            write_run(
+                tmp_path / f"{batch_size}{ratio}", ratio=ratio, searcher__batch_size=batch_size, metrics=metrics
+            )  # fmt: skip
+    small, large = accuracy_against_memory(series_of(read_study([tmp_path]).groups), None)
+    assert small.title == "Accuracy against memory, batch size 64, 8x8 pixels"
+    assert large.title == "Accuracy against memory, batch size 256, 8x8 pixels"
+    assert {small.name, large.name} == {"accuracy_by_memory_1", "accuracy_by_memory_2"}
+    assert "Measured at batch size 64, 8x8 pixels." in small.caption
+    assert "Groups that were measured at something else stand in figures of their own." in small.caption
+    assert "the 1 of 2 groups" in small.caption
