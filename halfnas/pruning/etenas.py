@@ -110,6 +110,10 @@ class ETENASPruner(Pruner):
         self._batches_each = num_batches
         self._sizes = {"prune_number": prune_number, "channels": channels, "batch_size": batch_size}
 
+    def check_space(self, space: SearchSpace) -> None:
+        """Raise ValueError where the published code has no network for the space."""
+        network_for(space)
+
     def begin(self, space: SearchSpace, scoring_space: SearchSpace, *, ratio: float, seed: int) -> None:
         """Start with everything but `none`.
 

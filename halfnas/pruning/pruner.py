@@ -45,6 +45,9 @@ class Pruner(ABC):
             seed: the seed of all that is drawn.
         """
 
+    def check_space(self, space: SearchSpace) -> None:  # noqa: B027 - most prune any space
+        """Raise ValueError where the pruner has no way of rating what is in the space."""
+
     def step(self, batches: Sequence[Batch]) -> dict[str, float]:
         """Take one step; returns metrics for the log."""
         raise NotImplementedError(f"{type(self).__name__} needs no data")

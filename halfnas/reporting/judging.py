@@ -21,7 +21,7 @@ from halfnas.reporting.answers import CONFIRMED, NOT_COMPARABLE, NOT_CONFIRMED, 
 from halfnas.reporting.claims import LINE, UNITS, Arm, Claim, Claims, read_claims
 from halfnas.reporting.conditions import conditions, in_words, why_not
 from halfnas.reporting.groups import Group, is_accuracy
-from halfnas.reporting.runs import Setting
+from halfnas.reporting.runs import GIVEN, Setting
 from halfnas.reporting.statistics import paired
 from halfnas.reporting.table import Table
 
@@ -31,7 +31,8 @@ MIN_RATIOS = 3  # of a line
 def check_claims(groups: Sequence[Group], claims: Claims | None = None) -> list[Answer]:
     """Answer all claims, for every dataset and space.
 
-    Groups whose mask or cell was given are left out: it is not their pruner or their searcher that made it.
+    Groups whose cell was given are left out: it is not their searcher that made it. So are those whose masks only their
+    files tell apart, which settings that nobody knows have made.
 
     Args:
         claims: what is claimed; the claims that are shipped if not given.
@@ -48,7 +49,7 @@ def check_claims(groups: Sequence[Group], claims: Claims | None = None) -> list[
                 raise ValueError(f"`alike` of {claim.text!r}: {name!r} is no setting of any run, and none of: {lists}")
     searched: dict[str, list[Group]] = {}
     for group in groups:
-        if _get(group, "mask") is None and _get(group, "genotype") is None:
+        if _get(group, "mask") in (None, GIVEN) and _get(group, "genotype") is None:
             searched.setdefault(f"{_get(group, 'dataset')}, {_get(group, 'space')} space", []).append(group)
     return [
         answer

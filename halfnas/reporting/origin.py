@@ -8,6 +8,8 @@ from halfnas.spaces import Mask
 
 #: Stages, as settings name them, that start from a mask, or from a genotype, where one is given.
 FROM_MASK, FROM_GENOTYPE = ("pipeline", "search"), ("pipeline", "evaluate")
+#: What nothing reads where a genotype is given.
+OF_SEARCH = ("pruner", "ratio", "searcher", "supernet")
 
 
 def as_ran(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -18,15 +20,15 @@ def as_ran(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         folder: the run's, with its copy of the mask.
 
     Returns:
-        The settings; a mask from another seed than the run's is told by its seed, `mask_seed`.
+        The settings; a mask from another seed than the run's is told by its seed, `mask_seed`. Its file, `mask`, is
+        among them still, see `halfnas.reporting.runs.load_runs`.
 
     Raises:
         ValueError: the mask that is needed cannot be read.
     """
     given_genotype = settings.get("genotype") is not None and settings.get("stage") in FROM_GENOTYPE
     given_mask = settings.get("mask") is not None and settings.get("stage") in FROM_MASK and not given_genotype
-    unread = ["mask"] if given_mask or given_genotype else []
-    unread += ["pruner"] if given_mask else ["pruner", "ratio", "searcher", "supernet"] if given_genotype else []
+    unread = ["pruner"] if given_mask else ["mask", *OF_SEARCH] if given_genotype else []
     found = {key: value for key, value in settings.items() if key.split(".")[0] not in unread}
     path = folder / "mask.json"
     if given_mask or (not given_genotype and settings.get("pruner") is None and path.is_file()):

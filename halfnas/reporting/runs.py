@@ -23,6 +23,8 @@ Setting = str | float | int | bool | None
 #: States of a run besides those of status.json.
 NO_STATUS, NOT_STARTED, REPEATED = "no status", "not started", "repeated"
 
+#: What `mask` is of a run that was given one.
+GIVEN = "given"
 #: Groups whose choice says more than the settings that come with it.
 CHOICES = ("dataset", "space", "pruner", "searcher", "evaluation")
 #: Settings that do not change what comes out, so that runs which differ in them alone are alike.
@@ -91,7 +93,8 @@ class Run:
 def load_runs(paths: Iterable[str | Path]) -> list[Run]:
     """Read all runs in and under some folders, each once, in the order of their paths.
 
-    Of runs with equal settings and seed the last one counts; the others are marked as REPEATED.
+    Of runs with equal settings and seed the last one counts; the others are marked as REPEATED. Masks that were given
+    are told apart by pruner, ratio and seed, and by their files only where these are the same and the masks are not.
 
     Raises:
         ValueError: a path is no folder, or there is no run in any.
@@ -107,7 +110,7 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
                 folders.add(folder)
             else:
                 planned |= _jobs(folder / "sweep.json")
-    runs = [read_run(folder) for folder in sorted(folders)]
+    runs = _without_files_of_masks([read_run(folder) for folder in sorted(folders)])
     absent = [Run(folder, NOT_STARTED, None, None, {}, {}) for folder in sorted(planned - folders)]
     if not runs and not absent:
         raise ValueError(f"no run in {', '.join(map(str, tops))}: a run's folder has a status.json or a .hydra folder")
@@ -162,6 +165,23 @@ def _jobs(sweep: Path) -> set[Path]:
     except ValueError as problem:
         log.warning("Jobs that have not started are not listed: %s", problem)
         return set()
+
+
+def _without_files_of_masks(runs: Sequence[Run]) -> list[Run]:
+    def told(run: Run) -> dict[str, Setting]:
+        return {key: GIVEN if key == "mask" else value for key, value in run.settings.items()}
+
+    given = {run.path: frozenset(told(run).items()) for run in runs if run.settings.get("mask") is not None}
+    masks: dict[Any, set[Any]] = {}
+    for run in runs:
+        if run.path in given:
+            kept = None if run.mask is None else tuple(sorted(run.mask.kept.items()))
+            masks.setdefault((run.seed, given[run.path]), set()).add(kept)
+    ambiguous = {settings for (_, settings), several in masks.items() if len(several) > 1}
+    return [
+        replace(run, settings=told(run)) if run.path in given and given[run.path] not in ambiguous else run
+        for run in runs
+    ]
 
 
 def _mark_repeated(runs: Sequence[Run]) -> list[Run]:

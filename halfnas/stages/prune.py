@@ -44,6 +44,8 @@ class Prune(Stage):
         space = parts.space()
         with parts.checking("dataset"):
             space.check_images(parts.dataset.image_size)
+        with parts.checking("pruner", then_stop=True):
+            pruner.check_space(space)
         scoring_space = parts.space("pruner.network", pruner.network)
         with parts.checking("pruner"):
             _check_classes(scoring_space, parts.dataset)

@@ -88,6 +88,7 @@ def test_ratio_is_not_needed_where_nothing_is_pruned(settings):
         ("pruner.combine=product", ["`pruner`: `combine` must be one of sum, rank, got 'product'"]),
         ("pruner.aggregate=max", ["`pruner`: `aggregate` must be one of mean, median, rank, shrink, got 'max'"]),
         ("pruner.scope=cell", ["`pruner`: `scope` must be one of edge, kind, global, got 'cell'"]),
+        ("pruner=etenas space=nasbench_macro", ["`pruner`: the published code rates cells of DARTS", "nasbench_macro"]),
         ("pruner.rankers.nngp_frobenius=null", ["`pruner`: `rankers` must name at least one ranking function"]),
         ("pruner.rankers.nngp_frobenius.sign=2", ["`pruner`", "`sign` must be 1", "got 2"]),
         (

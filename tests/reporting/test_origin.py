@@ -1,12 +1,13 @@
 """A report says what ran, not what was asked for beside a mask or genotype that was given."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from halfnas.reporting.groups import group_runs
 from halfnas.reporting.origin import as_ran
-from halfnas.reporting.runs import read_run
+from halfnas.reporting.runs import REPEATED, load_runs
 from halfnas.spaces import Mask, load_space
 
 MASK = Mask.random(load_space("darts"), ratio=0.25, seed=2)
@@ -30,7 +31,7 @@ def test_a_pipeline_ran_as_it_was_asked_to(ran):
 def test_pruner_and_ratio_of_a_given_mask(ran, stage):
     found = ran(mask="elsewhere/mask.json", stage=stage)
     assert (found["pruner"], found["ratio"], found["searcher.epochs"]) == ("random", 0.25, 3)
-    assert not {"mask", "pruner.repeats", "mask_seed"} & found.keys()
+    assert not {"pruner.repeats", "mask_seed"} & found.keys()
     assert ran(mask="elsewhere/mask.json", seed=3)["mask_seed"] == 2
 
 
@@ -55,16 +56,30 @@ def test_a_mask_that_is_needed_and_missing(tmp_path):
         as_ran(SETTINGS | {"mask": "elsewhere/mask.json"}, tmp_path)
 
 
+def write_given(write_run, folder, seed, **given):
+    """A run beside the default pruner, to which something was given."""
+    mask = given.pop("kept", None) or Mask.random(load_space("darts"), ratio=0.25, seed=seed)
+    folder = write_run(folder, seed=seed, pruner="nngp", ratio=0.5, mask=mask)
+    config = json.loads((folder / ".hydra" / "config.yaml").read_text()) | given | {"stage": "pipeline"}
+    (folder / ".hydra" / "config.yaml").write_text(json.dumps(config))
+
+
 def test_groups_are_named_after_what_ran(write_run, tmp_path):
-    """`mask=` of a random quarter beside the default pruner, and a published cell, each with two seeds."""
+    """`mask=` of random quarters, and a published cell, each with two seeds."""
     for seed in (0, 1):
-        mask = Mask.random(load_space("darts"), ratio=0.25, seed=seed)
-        for name, given in (("mask", "m.json"), ("genotype", "darts_v2")):
-            folder = write_run(tmp_path / f"{name}-{seed}", seed=seed, pruner="nngp", ratio=0.5, mask=mask)
-            config = json.loads((folder / ".hydra" / "config.yaml").read_text()) | {name: given, "stage": "pipeline"}
-            (folder / ".hydra" / "config.yaml").write_text(json.dumps(config))
-    groups = group_runs([read_run(path) for path in tmp_path.iterdir()])
-    assert sorted((group.name, len(group.runs)) for group in groups) == [
-        ("darts_v2", 2),
-        ("random, pcdarts, ratio 0.25", 2),
-    ]
+        write_given(write_run, tmp_path / f"mask-{seed}", seed, mask=f"{seed}.json")
+        write_given(write_run, tmp_path / f"cell-{seed}", seed, genotype="darts_v2")
+    groups = group_runs(load_runs([tmp_path]))
+    assert [(group.name, len(group.runs)) for group in groups] == [("darts_v2", 2), ("random, pcdarts, ratio 0.25", 2)]
+
+
+def test_masks_that_only_their_files_tell_apart(write_run, tmp_path):
+    """A pruner of the same name with other settings, say; a copy of a file is no other mask."""
+    other = replace(Mask.random(load_space("darts"), ratio=0.25, seed=7), seed=0)
+    write_given(write_run, tmp_path / "a", 0, mask="one.json")
+    write_given(write_run, tmp_path / "b", 0, mask="copy.json")
+    assert [run.state for run in load_runs([tmp_path])] == [REPEATED, "done"]
+    write_given(write_run, tmp_path / "c", 0, mask="other.json", kept=other)
+    runs = load_runs([tmp_path])
+    assert [run.settings.get("mask") for run in runs] == ["one.json", "copy.json", "other.json"]
+    assert len(group_runs(runs)) == 3
