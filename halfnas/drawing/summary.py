@@ -41,6 +41,8 @@ def print_summary(
         if space is not None and (string := space.architecture_string(genotype)) is not None:
             console.print(f"Architecture: {string}", soft_wrap=True, markup=False, highlight=False)
         console.print(describe_genotype(genotype), soft_wrap=True, markup=False)
+    if "search/moved_edges" in metrics:
+        console.print(describe_decisions(metrics), soft_wrap=True, markup=False)
     console.print(f"Files: {path}", soft_wrap=True, markup=False)
 
 
@@ -68,7 +70,10 @@ def _result(stage: str, metrics: Mapping[str, float]) -> str:
     if stage == "prune":
         return f"{metrics['prune/kept_fraction']:.1%} of candidates kept"
     if stage == "search":
-        return f"supernet accuracy {metrics['search/val_acc']:.2%}" if "search/val_acc" in metrics else "cell found"
+        found = f"supernet accuracy {metrics['search/val_acc']:.2%}" if "search/val_acc" in metrics else "cell found"
+        if "search/true_acc" not in metrics:
+            return found
+        return f"{found}, worth {metrics['search/true_acc']:.2%} (better: {metrics['search/true_rank']:.1%} of all)"
     accuracy = f"test accuracy {metrics['evaluate/test_acc']:.2%}" if "evaluate/test_acc" in metrics else "trained"
     return f"{accuracy}, {metrics['evaluate/params'] / 1e6:.2f} M params"
 
@@ -79,6 +84,13 @@ def describe_mask(mask: Mask) -> str:
     edges = sum(len(edges) for edges in mask.kept.values())
     listed = ", ".join(f"{name} {count}" for name, count in kept.most_common())
     return f"Kept by {mask.pruner} on {edges} edges: {listed}"
+
+
+def describe_decisions(metrics: Mapping[str, float]) -> str:
+    """Say how far the search has moved from its random start, and whether what was found is a tie-break."""
+    moved, chance = metrics["search/moved_edges"], metrics["search/moved_edges_chance"]
+    text = f"Edges that prefer another candidate than at the start: {moved:.0%} (two random choices: {chance:.0%})"
+    return text + ("; a tie-break of nearly equal candidates" if metrics["search/tie_break"] else "")
 
 
 def describe_genotype(genotype: Genotype) -> str:

@@ -65,7 +65,12 @@ class Metric:
 METRICS = (
     Metric("evaluate/test_acc", "test accuracy", PERCENT),
     Metric("evaluate/val_acc", "held-out accuracy", PERCENT),
+    Metric("search/true_acc", "accuracy of the trained architecture, by table", PERCENT),
     Metric("search/val_acc", "supernet accuracy", PERCENT),
+    Metric("search/moved_edges", "edges that moved from the start", PERCENT),
+    Metric("search/tie_break", "tie-breaks", PERCENT),
+    Metric("prune/best_true_acc", "best accuracy that the mask leaves, by table", PERCENT),
+    Metric("prune/mean_true_acc", "mean accuracy that the mask leaves, by table", PERCENT),
     Metric("search/peak_live_mib", "peak memory of a search step", "MiB"),
     Metric("search/peak_allocated_mib", "peak CUDA memory of the search", "MiB"),
     Metric("search/step_activations_mib", "kept for the backward pass", "MiB"),
@@ -79,7 +84,9 @@ METRICS = (
     Metric("evaluate/params", "parameters"),
 )
 BY_KEY = {metric.key: metric for metric in METRICS}
-ACCURACIES = tuple(BY_KEY[key] for key in ("evaluate/test_acc", "evaluate/val_acc", "search/val_acc"))
+ACCURACIES = tuple(
+    BY_KEY[key] for key in ("evaluate/test_acc", "evaluate/val_acc", "search/true_acc", "search/val_acc")
+)
 #: Memory that is compared; what a step keeps for its backward pass is not.
 MEMORIES = tuple(BY_KEY[key] for key in ("search/peak_live_mib", "search/peak_allocated_mib"))
 #: What finding an architecture takes, pruning and all; of runs that did not prune, the search alone.
@@ -94,7 +101,7 @@ def metrics_of(runs: Sequence[Run]) -> list[Metric]:
 
 
 def accuracy_of(groups: Sequence[Group]) -> Metric | None:
-    """Choose the most final accuracy that there is: of the test set, else held out, else of the supernet."""
+    """Choose the most final accuracy that there is: of the test set, held out, by a table, or of the supernet."""
     return next((metric for metric in ACCURACIES if any(group.values(metric.key) for group in groups)), None)
 
 

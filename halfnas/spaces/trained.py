@@ -84,7 +84,8 @@ class TrainedTable:
                 "have one: nasbench201, nasbench_macro"
             )
         path = Path(path)
-        file = path / space.tables[0] if path.is_dir() else path
+        is_folder = path.is_dir() or not path.suffix  # or would be one if it were there
+        file = path / space.tables[0] if is_folder else path
         if not file.is_file():
             raise ValueError(f"{file}: no such table of accuracies of the {space.name} space; give a CSV file")
         rows = _read(file)
@@ -106,7 +107,7 @@ class TrainedTable:
             raise ValueError(f"{file}: {', '.join(columns)} must be accuracies in percent, between 0 and 100")
         latencies = _latencies(file, rows, architectures, architectures)
         for other in space.tables[1:]:
-            if path.is_dir() and (path / other).is_file():
+            if is_folder and (path / other).is_file():
                 more = _read(path / other)
                 known = next((more[column] for column in ARCHITECTURE if column in more), [])
                 latencies |= _latencies(path / other, more, known, architectures)
