@@ -1,9 +1,13 @@
 """What a search would choose, by how much, and whether that is more than its start, counted by hand."""
 
-import pytest
+import logging
 
+import pytest
+import torch
+
+from halfnas.search import BetaDecay, BilevelSearch
 from halfnas.search.decisions import Decisions
-from halfnas.spaces import load_space, tie_break
+from halfnas.spaces import Mask, load_space, tie_break
 
 SPACE = load_space("nasbench201")
 NAMES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -67,3 +71,44 @@ def test_a_random_start_is_a_tie_break_and_a_decision_is_none():
 
 def test_where_there_is_no_choice():
     assert not decisions().chosen
+
+
+@pytest.fixture
+def search():
+    """A search of NAS-Bench-201 that has not been trained."""
+    space = load_space("nasbench201", init_channels=4, num_cells=3, in_channels=1)
+    settings = {
+        "partial_channels": 1, "edge_normalization": None, "epochs": 3, "warmup_epochs": 1, "batch_size": 4,
+        "learning_rate": 0.1, "learning_rate_min": 0.01, "momentum": 0.9, "weight_decay": 3e-4, "gradient_clip": 5.0,
+        "architecture_learning_rate": 6e-4, "architecture_betas": (0.5, 0.999), "architecture_weight_decay": 1e-3,
+    }  # fmt: skip
+    module = BilevelSearch(space, {"engine": "plain"}, regularizer=BetaDecay(25.0), **settings)
+    torch.manual_seed(0)
+    module.begin(Mask.full(space))
+    return module
+
+
+def test_a_tie_break_is_said_with_what_may_be_the_reason(search, caplog):
+    with caplog.at_level(logging.WARNING):
+        metrics = search.metrics()
+    assert metrics["search/tie_break"] == 1
+    assert metrics["search/moved_edges_chance"] == pytest.approx(0.8)
+    [record] = caplog.records
+    for words in ("is a tie-break", "weight of 16.6667", "architecture_learning_rate=0.0006", "2 epochs of"):
+        assert words in record.getMessage()
+    with torch.no_grad():
+        search.supernet.alpha["cell"].mul_(1000)
+    caplog.clear()
+    assert search.metrics()["search/tie_break"] == 0
+    assert not caplog.records
+
+
+def test_what_the_start_preferred_is_saved(search):
+    checkpoint = {}
+    search.on_save_checkpoint(checkpoint)
+    with torch.no_grad():
+        search.supernet.alpha["cell"].neg_()
+    search.begin(Mask.full(search._space))
+    assert search._start.chosen != checkpoint["start"]
+    search.on_load_checkpoint(checkpoint)
+    assert search._start.chosen == checkpoint["start"]
