@@ -73,7 +73,7 @@ def _result(stage: str, metrics: Mapping[str, float]) -> str:
         found = f"supernet accuracy {metrics['search/val_acc']:.2%}" if "search/val_acc" in metrics else "cell found"
         if "search/true_acc" not in metrics:
             return found
-        return f"{found}, worth {metrics['search/true_acc']:.2%} (better: {metrics['search/true_rank']:.1%} of all)"
+        return f"{found}, worth {metrics['search/true_acc']:.2%} ({metrics['search/true_rank']:.1%} of all are better)"
     accuracy = f"test accuracy {metrics['evaluate/test_acc']:.2%}" if "evaluate/test_acc" in metrics else "trained"
     return f"{accuracy}, {metrics['evaluate/params'] / 1e6:.2f} M params"
 

@@ -31,6 +31,7 @@ from halfnas.reporting.table import Cell, Table
 SHORT = {
     "evaluate/test_acc": "test",
     "evaluate/val_acc": "held-out",
+    "search/true_acc": "true",
     "search/val_acc": "supernet",
     "search/peak_live_mib": "step peak",
     "search/peak_allocated_mib": "CUDA peak",

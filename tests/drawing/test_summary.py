@@ -4,7 +4,13 @@ import re
 import pytest
 from rich.console import Console
 
-from halfnas.drawing.summary import describe_genotype, describe_mask, print_summary, stage_table
+from halfnas.drawing.summary import (
+    describe_decisions,
+    describe_genotype,
+    describe_mask,
+    print_summary,
+    stage_table,
+)
 from halfnas.spaces import Genotype, Mask, find_genotype, load_space, nasbench201, nasbench_macro
 
 DARTS = load_space("darts")
@@ -168,3 +174,20 @@ def test_the_way_in_which_the_authors_write_an_architecture(tmp_path, name):
     print_summary(tmp_path, METRICS, STAGES, console, load_space(name))
     lines = [line for line in console.file.getvalue().splitlines() if line.startswith("Architecture: ")]
     assert lines == ([] if name == "darts" else [f"Architecture: {written[name]}"])
+
+
+def test_what_an_architecture_is_worth():
+    worth = {"search/seconds": 1.0, "search/true_acc": 0.7861, "search/true_rank": 0.864}
+    [(_, result, *_)] = cells(worth)
+    assert result == "cell found, worth 78.61% (86.4% of all are better)"
+    [(_, result, *_)] = cells(worth | {"search/val_acc": 0.5})
+    assert result.startswith("supernet accuracy 50.00%, worth 78.61%")
+
+
+def test_a_tie_break_is_said():
+    decisions = {"search/moved_edges": 0.5, "search/moved_edges_chance": 0.75, "search/tie_break": 0.0}
+    moved = "Edges that prefer another candidate than at the start: 50% (two random choices: 75%)"
+    assert describe_decisions(decisions) == moved
+    assert describe_decisions(decisions | {"search/tie_break": 1.0}).endswith(
+        "; a tie-break of nearly equal candidates"
+    )

@@ -7,8 +7,10 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
+from halfnas.reporting import metrics
 from halfnas.reporting.study import read_study
 from halfnas.reporting.tables import (
+    SHORT,
     differences_sheet,
     not_done_sheet,
     results_sheet,
@@ -209,3 +211,8 @@ def test_equal_accuracies_have_an_interval(tmp_path, write_run):
     low = 1 - stats.t.ppf(0.975, 2) / 361 / 3**0.5  # a share of 361 of 362: about one image of 360
     assert row[-1].text == "100.00 ± 0.00"
     assert row[-1].detail == f"[{100 * low:.2f}, 100.00]"
+
+
+def test_every_figure_of_the_terminal_table_has_a_short_name():
+    for metric in (*metrics.ACCURACIES, *metrics.MEMORIES, *metrics.SEARCH_TIMES):
+        assert metric.key in SHORT
