@@ -91,10 +91,7 @@ def draw_masks(arguments: argparse.Namespace, rows: dict[str, list[dict[str, Cel
     }
     if len(runs) == len(rows["prunings"]):
         matrix = prunings.agreements(runs, space)
-        named = [
-            {"pruner": name, **dict(zip(runs, row.tolist(), strict=True))}
-            for name, row in zip(runs, matrix, strict=True)
-        ]
+        named = prunings.agreement_rows(list(runs), matrix)
         Table("Agreement", named, {}).write_csv(arguments.out / "agreements.csv")
         figures.save(figures.matrix(list(runs), matrix), arguments.out / "agreements.png")
 

@@ -89,10 +89,7 @@ class Comparison:
             Table(title, rows, FORMATS).write_csv(self.folder / "prunings.csv")  # an interrupted run leaves what it has
         self._publish("prunings", title, rows)
         matrix = prunings.agreements(runs, space)
-        named = [
-            {"pruner": name, **dict(zip(runs, row.tolist(), strict=True))}
-            for name, row in zip(runs, matrix, strict=True)
-        ]
+        named = prunings.agreement_rows(list(runs), matrix)
         Table("Agreement", named, {}).write_csv(self.folder / "agreements.csv")
         figures.save(figures.matrix(list(runs), matrix), self.folder / "agreements.png")
         figures.save(figures.reliability(rows), self.folder / "reliability.png")

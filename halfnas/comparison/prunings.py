@@ -152,6 +152,14 @@ def agreements(prunings: Mapping[str, Sequence[Pruning]], space: SearchSpace) ->
     return matrix
 
 
+def agreement_rows(names: Sequence[str], matrix_PP: Floats) -> list[dict[str, str | float]]:
+    """What `agreements` gives, as the rows of a table: a row and a column a pruner."""
+    return [
+        {"pruner": name, **dict(zip(names, row.tolist(), strict=True))}
+        for name, row in zip(names, matrix_PP, strict=True)
+    ]
+
+
 def _agree(first: Mask, second: Mask, candidates: Candidates) -> float:
     return float(agreement(candidates.flags(first.kept), candidates.flags(second.kept)))
 

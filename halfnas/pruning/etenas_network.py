@@ -10,6 +10,7 @@ from torch import nn
 
 from halfnas.spaces import CellKind, CellPlan, EdgePlan, NASBench201Space, SearchSpace, Skeleton
 from halfnas.spaces.darts import CifarStem
+from halfnas.spaces.nasbench201 import make_head
 from halfnas.spaces.operations import ReLUConvBN
 
 #: Their two networks, by the names that settings call them.
@@ -73,13 +74,7 @@ class ETENASSpace(SearchSpace):
             preprocess = tuple(ReLUConvBN(width, channels, affine=True) for width in (before, last))
             layers.append(CellPlan(kind, edges, preprocess))
             before, last = last, len(cell.output) * channels
-        head = nn.Sequential(
-            nn.BatchNorm2d(last),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(last, self.num_classes),
-        )
+        head = make_head(last, self.num_classes)
         return Skeleton(stem=CifarStem(self.in_channels, self.init_channels), layers=layers, head=head)
 
 

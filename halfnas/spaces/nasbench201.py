@@ -122,13 +122,7 @@ class NASBench201Space(SearchSpace):
                 CellPlan("cell", (EdgePlan(channels, channels),) * len(CELL.edges), preprocess=(nn.Identity(),))
                 for _ in range(self.num_cells // NUM_STAGES)
             ]
-        head = nn.Sequential(
-            nn.BatchNorm2d(channels),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(channels, self.num_classes),
-        )
+        head = make_head(channels, self.num_classes)
         return Skeleton(stem=Stem(self.in_channels, self.init_channels), layers=layers, head=head)
 
     def check_images(self, image_size: int, *, auxiliary: bool = False) -> None:
@@ -157,6 +151,17 @@ class NASBench201Space(SearchSpace):
         output = genotype.outputs.get("cell", CELL.output)
         if output != CELL.output:
             raise ValueError(f"cell 'cell': output {list(output)} must be {list(CELL.output)} in space {self.name}")
+
+
+def make_head(channels: int, num_classes: int) -> nn.Sequential:
+    """Batch norm, ReLU, global average and a linear layer, for cells that do not normalise what they give."""
+    return nn.Sequential(
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(channels, num_classes),
+    )
 
 
 def from_architecture_string(text: str) -> Genotype:
