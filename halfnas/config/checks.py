@@ -60,17 +60,18 @@ def _errors_of_stages(settings: Mapping[str, Any], chosen: Sequence[type[Stage]]
     asked = settings["stage"]
     if not chosen:
         names = ", ".join([*(stage.name for stage in STAGES), "pipeline"])
-        return [f"`stage` must be one of {names}, got {asked!r}"]
+        return [f"`stage` must be one of {names}, or some that follow each other (prune+search), got {asked!r}"]
     first = chosen[0]
     if first.needs is not None and settings[first.needs] is None:
         [maker] = [stage for stage in STAGES if stage.leaves == first.needs]
         return [f"`stage={asked}` needs a {first.needs}: {maker.given_by}"]
-    if asked == first.name and first.needs is None and first.leaves and settings[first.leaves] is not None:
-        return [
-            f"`stage={asked}` makes a {first.leaves} and does not read one: leave out {first.leaves}=... or choose "
-            "another stage"
-        ]
-    return []
+    asked_for = [stage for stage in chosen if stage.name in asked.split("+")]  # none of them in a pipeline
+    making = [stage.leaves for stage in asked_for if stage is not asked_for[-1] or stage.needs is None]
+    return [
+        f"`stage={asked}` makes a {product} and does not read one: leave out {product}=... or choose another stage"
+        for product in making
+        if product is not None and settings[product] is not None
+    ]
 
 
 def _warnings(settings: Mapping[str, Any], chosen: Sequence[type[Stage]], typed: Mapping[str, str]) -> list[str]:

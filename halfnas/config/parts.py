@@ -13,8 +13,8 @@ from halfnas.spaces import SearchSpace
 
 #: Sizes that recipes, `pruner.network` and `evaluation` give to every space; one that has no such size goes without.
 SIZES = ("init_channels", "num_cells")
-#: What recipes say to every searcher besides epochs and batch size; one that has no such setting goes without.
-PACE = ("architecture_learning_rate", "samples")
+#: What recipes and experiments say to every searcher besides epochs and batch size; one without such a setting goes on.
+PACE = ("learning_rate", "architecture_learning_rate", "samples")
 
 
 class Noted(Exception):  # no error of its own: it says that one has been noted

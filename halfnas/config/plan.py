@@ -73,15 +73,20 @@ def make_plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
 
 
 def chosen_stages(settings: Mapping[str, Any]) -> list[type[Stage]]:
-    """The stages to run: in a pipeline those whose result is not given; otherwise the one that is asked for.
+    """The stages to run: in a pipeline those whose result is not given; otherwise those that are asked for.
 
-    Before that, one that `runs_unasked`, if what it leaves is needed and not given.
+    Several that follow each other are joined by `+`, as in `prune+search`. Before them, one that `runs_unasked`, if
+    what it leaves is needed and not given. None where there is no such stage, or a gap between them.
     """
     asked, every = settings["stage"], list(STAGES)
     if asked == "pipeline":
         given = [i for i, stage in enumerate(every) if stage.leaves and settings[stage.leaves] is not None]
         return every[max(given, default=-1) + 1 :]
-    chosen = [stage for stage in every if stage.name == asked]
+    wanted = asked.split("+")
+    chosen = [stage for stage in every if stage.name in wanted]
+    begin = every.index(chosen[0]) if chosen else 0
+    if [stage.name for stage in every[begin : begin + len(wanted)]] != wanted:
+        return []
     needs = chosen[0].needs if chosen else None
     if needs is not None and settings[needs] is None:
         chosen = [s for s in every if s.leaves == needs and s.runs_unasked(settings)] + chosen

@@ -5,9 +5,10 @@ from halfnas.networks.cell import Mixing
 from halfnas.networks.discrete import DiscreteNetwork
 from halfnas.networks.macro import MacroNetwork
 from halfnas.networks.recompute import RECOMPUTE, check_recompute
-from halfnas.networks.supernet import Supernet
+from halfnas.networks.supernet import ARCHITECTURE_INIT_STD, Supernet
 
 __all__ = [
+    "ARCHITECTURE_INIT_STD",
     "ENGINES",
     "RECOMPUTE",
     "DiscreteNetwork",

@@ -11,7 +11,7 @@ from halfnas.networks.discrete import DiscreteNetwork
 from halfnas.networks.fused.cell import FusedCell
 from halfnas.networks.plain import PlainCell
 from halfnas.networks.recompute import check_recompute
-from halfnas.networks.supernet import Supernet
+from halfnas.networks.supernet import ARCHITECTURE_INIT_STD, Supernet
 from halfnas.spaces import Genotype, Mask, SearchSpace, load_space
 
 #: How a cell of the supernet is computed; all engines give the same function and gradients.
@@ -46,6 +46,7 @@ def build_supernet(
     *,
     partial_channels: int = 1,
     edge_normalization: bool | None = None,
+    architecture_init_std: float = ARCHITECTURE_INIT_STD,
     engine: str = "plain",
     recompute: str = "none",
     compile: bool = False,
@@ -56,6 +57,8 @@ def build_supernet(
         mask: None keeps everything. Masked candidates are not built.
         partial_channels: K, only 1/K of the channels goes through the candidates (PC-DARTS); 1 is plain DARTS.
         edge_normalization: weigh the edges into a node by softmax(beta); None: with partial channels only.
+        architecture_init_std: of the normal distribution, around 0, that alpha and beta are drawn from; with 0 all
+            candidates start equal.
         engine: how it is computed: "plain" as in the textbook, "fused" in less memory and time. Same weights.
         recompute: what is forgotten after the forward pass and computed again in the backward pass, see `RECOMPUTE`.
         compile: let torch.compile turn the parts of a fused supernet that repeat into machine code.
@@ -73,6 +76,7 @@ def build_supernet(
         ENGINES[engine],
         partial_channels=partial_channels,
         edge_normalization=partial_channels > 1 if edge_normalization is None else edge_normalization,
+        architecture_init_std=architecture_init_std,
         recompute=recompute,
         compile=compile,
     )

@@ -53,6 +53,7 @@ class Supernet(MacroNetwork):
         *,
         partial_channels: int,
         edge_normalization: bool,
+        architecture_init_std: float,
         recompute: str,
         compile: bool,
     ) -> None:
@@ -79,11 +80,12 @@ class Supernet(MacroNetwork):
         if self.compiled:
             _compile_parts(cells)
         # Torch sorts the keys of a plain dict, layer_10 before layer_2; candidates are numbered in the space's order.
+        start = partial(_normal, std=architecture_init_std)
         self.alpha = nn.ParameterDict(
-            OrderedDict((kind, _small(sum(map(len, edges)))) for kind, edges in mask.kept.items())
+            OrderedDict((kind, start(sum(map(len, edges)))) for kind, edges in mask.kept.items())
         )
         self.beta = nn.ParameterDict(
-            OrderedDict((kind, _small(len(edges))) for kind, edges in mask.kept.items() if edge_normalization)
+            OrderedDict((kind, start(len(edges))) for kind, edges in mask.kept.items() if edge_normalization)
         )
 
     def forward(self, images: Tensor, mixing: Mapping[str, Mixing] | None = None) -> Tensor:
@@ -199,8 +201,8 @@ class Supernet(MacroNetwork):
         return [parameter for parameter in self.parameters() if id(parameter) not in architecture]
 
 
-def _small(size: int) -> nn.Parameter:
-    return nn.Parameter(ARCHITECTURE_INIT_STD * torch.randn(size))
+def _normal(size: int, std: float) -> nn.Parameter:
+    return nn.Parameter(std * torch.randn(size))
 
 
 def _compile_parts(cells: Sequence[SupernetCell]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from halfnas.spaces import Mask
 
-#: Stages, as settings name them, that start from a mask, or from a genotype, where one is given.
+#: What begins with a stage, as settings name it, that starts from a mask, or from a genotype, where one is given.
 FROM_MASK, FROM_GENOTYPE = ("pipeline", "search"), ("pipeline", "evaluate")
 #: What nothing reads where a genotype is given.
 OF_SEARCH = ("pruner", "ratio", "searcher", "supernet")
@@ -26,8 +26,9 @@ def as_ran(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: the mask that is needed cannot be read.
     """
-    given_genotype = settings.get("genotype") is not None and settings.get("stage") in FROM_GENOTYPE
-    given_mask = settings.get("mask") is not None and settings.get("stage") in FROM_MASK and not given_genotype
+    first = str(settings.get("stage")).split("+")[0]
+    given_genotype = settings.get("genotype") is not None and first in FROM_GENOTYPE
+    given_mask = settings.get("mask") is not None and first in FROM_MASK and not given_genotype
     unread = ["pruner"] if given_mask else ["mask", *OF_SEARCH] if given_genotype else []
     found = {key: value for key, value in settings.items() if key.split(".")[0] not in unread}
     path = folder / "mask.json"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Unpack
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
+from halfnas.networks import ARCHITECTURE_INIT_STD
 from halfnas.search.decisions import Decisions
 from halfnas.search.regularizers import Regularizer
 from halfnas.search.relaxations import Relaxation, Softmax
@@ -32,6 +33,7 @@ class BilevelSearch(SupernetSearch):
         supernet: how the supernet is computed, see `build_supernet`.
         warmup_epochs: the architecture is trained in the epochs after these.
         architecture_learning_rate, architecture_betas, architecture_weight_decay: settings of Adam.
+        architecture_init_std: of what alpha and beta are drawn from, around 0.
         regularizer: a term added to the loss of the architecture step.
         relaxation: how architecture parameters become weights of a mixture; None for the softmax.
         step: makes what a training step does, of the arguments of `BilevelStep`.
@@ -49,12 +51,18 @@ class BilevelSearch(SupernetSearch):
         architecture_learning_rate: PositiveFloat,
         architecture_betas: tuple[float, float],
         architecture_weight_decay: NonNegativeFloat,
+        architecture_init_std: NonNegativeFloat = ARCHITECTURE_INIT_STD,
         regularizer: Regularizer | None = None,
         relaxation: Relaxation | None = None,
         step: Callable[..., BilevelStep] = BilevelStep,
         **training: Unpack[WeightTraining],
     ) -> None:
-        super().__init__(space, supernet, relaxation=Softmax() if relaxation is None else relaxation, **training)
+        super().__init__(
+            space,
+            {**supernet, "architecture_init_std": architecture_init_std},
+            relaxation=Softmax() if relaxation is None else relaxation,
+            **training,
+        )
         self.frozen_epochs = warmup_epochs
         self.architecture_learning_rate = architecture_learning_rate
         self.architecture_betas = (architecture_betas[0], architecture_betas[1])

@@ -33,7 +33,7 @@ class Search(Stage):
     }
     reserved: ClassVar[Mapping[str, Sequence[str]]] = {
         "searcher": ("space", "supernet", "cuda_graphs", "dataset", "seed", "holdout_fraction"),
-        "supernet": ("space", "mask", "partial_channels", "edge_normalization"),
+        "supernet": ("space", "mask", "partial_channels", "edge_normalization", "architecture_init_std"),
     }
 
     def __init__(self, module: SearchMethod, data: SearchData, space: SearchSpace, mask: Mask | None) -> None:

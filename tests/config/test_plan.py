@@ -125,12 +125,19 @@ def test_ratio_is_not_needed_where_nothing_is_pruned(settings):
         ("supernet.recompute=all", ["`supernet.recompute`", "must be one of none, nodes, cells", "got 'all'"]),
         ("supernet.compile=sometimes", ["`supernet.compile` must be true or false", "got 'sometimes'"]),
         ("+supernet.foo=1", ["`supernet.foo`", "engine"]),
-        ("stage=serach", ["`stage` must be one of prune, search, evaluate, pipeline, got 'serach'"]),
+        ("stage=serach", ["`stage` must be one of prune, search, evaluate, pipeline, or", "got 'serach'"]),
+        ("stage=prune+evaluate", ["`stage` must", "that follow each other (prune+search), got 'prune+evaluate'"]),
+        ("stage=search+prune", ["`stage` must be one of", "got 'search+prune'"]),
+        ("stage=prune+", ["`stage` must be one of", "got 'prune+'"]),
         ("stage=search", ["`stage=search` needs a mask", "mask=PATH", "pruner=none"]),
         ("stage=evaluate", ["`stage=evaluate` needs a genotype", "genotype=PATH", "published"]),
         ("seed=-1", ["`seed` must be at least 0: seeds of random generators are not negative", "got -1"]),
         ("optimized_budget=0", ["`optimized_budget` must be positive", "got 0"]),
         ("stage=prune mask=mask.json", ["`stage=prune` makes a mask and does not read one"]),
+        (
+            "stage=search+evaluate pruner=none genotype=darts_v2",
+            ["`stage=search+evaluate` makes a genotype and does not read one: leave out genotype=..."],
+        ),
         ("searcher.architecture_betas=[0.5]", ["`searcher.architecture_betas` must be a list of another length"]),
         ("cuda_graphs=yes", ["`cuda_graphs` must be auto, true or false, got 'yes'"]),
         ("cuda_graphs=1", ["`cuda_graphs` must be auto, true or false, got 1"]),
@@ -157,6 +164,18 @@ def test_captured_steps_that_cannot_be(problems, monkeypatch, available, overrid
     monkeypatch.setattr("torch.cuda.is_available", lambda: available)
     [problem] = problems("cuda_graphs=true", *overrides)
     assert words in problem
+
+
+def test_stages_that_follow_each_other(settings):
+    plan = make_plan(settings("stage=prune+search"))
+    assert [stage.name for stage in plan.stages] == ["prune", "search"]
+    plan = make_plan(settings("stage=search+evaluate", "pruner=none", "ratio=1"))
+    assert [stage.name for stage in plan.stages] == ["prune", "search", "evaluate"]
+
+
+def test_stages_that_follow_each_other_read_nothing_that_they_make(problems):
+    found = problems("stage=prune+search", "mask=mask.json")
+    assert any(problem.startswith("`stage=prune+search` makes a mask and does not read one") for problem in found)
 
 
 def test_all_problems_are_shown_at_once_and_each_once(problems):

@@ -239,6 +239,18 @@ def test_initial_architecture_is_small_noise(space):
     assert all(isinstance(p, nn.Parameter) and p.requires_grad for p in parameters)
 
 
+@pytest.mark.parametrize("std", [0.0, 0.5])
+def test_spread_of_the_initial_architecture_is_a_setting(space, std):
+    torch.manual_seed(0)
+    usual = build_supernet(space, partial_channels=4)
+    torch.manual_seed(0)
+    supernet = build_supernet(space, partial_channels=4, architecture_init_std=std)
+    for ours, theirs in zip(supernet.architecture_parameters(), usual.architecture_parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs * (std / 1e-3))
+    for ours, theirs in zip(supernet.weight_parameters(), usual.weight_parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 @pytest.mark.parametrize("partial_channels", [1, 4])
 def test_parameters_are_weights_or_architecture(space, partial_channels):
     supernet = build_supernet(space, partial_channels=partial_channels)
