@@ -7,7 +7,7 @@ import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from halfnas.drawing import draw_genotype, draw_mask, draw_strengths
-from halfnas.drawing.kit import save
+from halfnas.drawing.kit import save, wrapped
 from halfnas.spaces import Genotype, Mask, SearchSpace, Strengths
 
 
@@ -25,11 +25,18 @@ def publish_genotype(
     space: SearchSpace,
     figures: Path,
     loggers: Sequence[Logger],
+    title: str | None = None,
 ) -> None:
-    """Draw the cells found, and what they were chosen by if there is any of it; log pictures and table of genes."""
-    pictures = {"search/genotype": save(draw_genotype(genotype, space), figures / "genotype.png")}
+    """Draw the cells found, and what they were chosen by if there is any of it; log pictures and table of genes.
+
+    Args:
+        title: what is written above the pictures.
+    """
+    title = None if title is None else wrapped(title)
+    pictures = {"search/genotype": save(draw_genotype(genotype, space, title), figures / "genotype.png")}
     if strengths is not None:
-        pictures["search/strengths"] = save(draw_strengths(strengths, space), figures / "strengths.png")
+        drawn = draw_strengths(strengths, space, "\n".join(["Mixing weights", *([title] if title else [])]))
+        pictures["search/strengths"] = save(drawn, figures / "strengths.png")
     for logger in _wandb(loggers):
         table = wandb.Table(columns=["cell", "gene", "operation", "source"])
         for kind, genes in genotype.cells.items():

@@ -76,7 +76,9 @@ def draw_mask(mask: Mask, space: SearchSpace) -> Figure:
     return figure
 
 
-def draw_strengths(strengths: Mapping[str, Sequence[Mapping[str, float]]], space: SearchSpace) -> Figure:
+def draw_strengths(
+    strengths: Mapping[str, Sequence[Mapping[str, float]]], space: SearchSpace, title: str = "Mixing weights"
+) -> Figure:
     """Draw mixing weights as a heat map, one grid a kind of cell, a row an edge; pruned candidates are blank.
 
     Args:
@@ -89,7 +91,7 @@ def draw_strengths(strengths: Mapping[str, Sequence[Mapping[str, float]]], space
         raise ValueError(f"`strengths` has cells {sorted(strengths)}, space {space.name} has {sorted(space.kinds)}")
     weights = [weight for edges in strengths.values() for edge in edges for weight in edge.values()]
     norm = Normalize(0.0, max((weight for weight in weights if math.isfinite(weight)), default=0.0) or 1.0)
-    figure, grids = _grids(space, "Mixing weights")
+    figure, grids = _grids(space, title)
     for kind, grid in grids.items():
         candidates = space.candidates(kind)
         if len(strengths[kind]) != len(candidates):

@@ -5,6 +5,7 @@ Lengths are inches, sizes of text are points.
 """
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -94,6 +95,16 @@ def shorten(name: str, length: int = NAME_LENGTH) -> str:
         end = length // 2
         name = f"{name[: length - 1 - end]}…{name[-end:]}"
     return name.replace("$", r"\$")
+
+
+def wrapped(text: str, letters: int = 84) -> str:
+    """Break a sentence into lines of at most so many letters."""
+    return "\n".join(textwrap.wrap(text, letters))
+
+
+def row_name(name: str) -> str:
+    """Make a name fit beside a row of a plot, on two lines if need be."""
+    return wrapped(shorten(name, 2 * NAME_LENGTH - 8), NAME_LENGTH)
 
 
 def text_width(text: str, size: float) -> float:

@@ -90,7 +90,24 @@ def describe_decisions(metrics: Mapping[str, float]) -> str:
     """Say how far the search has moved from its random start, and whether what was found is a tie-break."""
     moved, chance = metrics["search/moved_edges"], metrics["search/moved_edges_chance"]
     text = f"Edges that prefer another candidate than at the start: {moved:.0%} (two random choices: {chance:.0%})"
-    return text + ("; a tie-break of nearly equal candidates" if metrics["search/tie_break"] else "")
+    tie = describe_tie(metrics)
+    return text if tie is None else f"{text}\n{tie}"
+
+
+def describe_tie(metrics: Mapping[str, float]) -> str | None:
+    """Say that what a search found is a tie-break, and what may have made it one; None where it is none."""
+    if not metrics.get("search/tie_break"):
+        return None
+    weight, rate = metrics["search/regularizer_weight"], metrics["search/architecture_learning_rate"]
+    reasons = [f"the regulariser, with a weight of {weight:.3g} in the end, outweighs the task"] if weight else []
+    reasons += [
+        f"searcher.architecture_learning_rate={rate:.3g} is too low",
+        f"{metrics['search/architecture_epochs']:.0f} epochs of architecture steps are too few",
+    ]
+    return (
+        f"A tie-break: chosen and next candidate differ by {metrics['search/relative_margin']:.2%} of their strength "
+        f"on average, so that the start decides and not the task; maybe {', or '.join(reasons)}"
+    )
 
 
 def describe_genotype(genotype: Genotype) -> str:

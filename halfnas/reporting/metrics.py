@@ -65,7 +65,7 @@ class Metric:
 METRICS = (
     Metric("evaluate/test_acc", "test accuracy", PERCENT),
     Metric("evaluate/val_acc", "held-out accuracy", PERCENT),
-    Metric("search/true_acc", "accuracy of the trained architecture, by table", PERCENT),
+    Metric("search/true_acc", "trained accuracy, by table", PERCENT),
     Metric("search/val_acc", "supernet accuracy", PERCENT),
     Metric("search/moved_edges", "edges that moved from the start", PERCENT),
     Metric("search/tie_break", "tie-breaks", PERCENT),

@@ -103,23 +103,12 @@ class BilevelSearch(SupernetSearch):
         decisions = self._decisions()
         if not decisions.chosen:
             return super().metrics()
-        if decisions.is_tie_break:
-            log.warning("%s", self._explain_tie(decisions))
-        tie = {"moved_edges_chance": decisions.moved_by_chance, "tie_break": float(decisions.is_tie_break)}
-        return super().metrics() | {f"search/{name}": value for name, value in tie.items()}
-
-    def _explain_tie(self, decisions: Decisions) -> str:
-        weight = 0.0 if self.regularizer is None else self.regularizer.weight_at(self.epochs - 1, self.epochs)
-        reasons = [f"the regulariser, with a weight of {weight:g} in the end, outweighs the task"] if weight else []
-        reasons += [
-            f"searcher.architecture_learning_rate={self.architecture_learning_rate:g} is too low",
-            f"{max(self.epochs - self.frozen_epochs, 0)} epochs of architecture steps are too few",
-        ]
-        return (
-            "the architecture found is a tie-break: on average chosen and next candidate differ by "
-            f"{decisions.relative_margin:.2%} of their strength, so that its random start decides; maybe "
-            + ", or ".join(reasons)
-        )
+        return super().metrics() | {
+            "search/moved_edges_chance": decisions.moved_by_chance,
+            "search/relative_margin": decisions.relative_margin,
+            "search/tie_break": float(decisions.is_tie_break),
+            "search/architecture_epochs": float(max(self.epochs - self.frozen_epochs, 0)),
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the start preferred."""
@@ -157,7 +146,13 @@ class BilevelSearch(SupernetSearch):
     def on_train_epoch_start(self) -> None:
         """Set what changes from epoch to epoch."""
         set_learning_rate(self.step.architecture, self.architecture_learning_rate)
-        self._log(1, architecture_learning_rate=self.architecture_learning_rate)
+        self._log(
+            1,
+            architecture_learning_rate=self.architecture_learning_rate,
+            regularizer_weight=0.0
+            if self.regularizer is None
+            else self.regularizer.weight_at(self.current_epoch, self.epochs),
+        )
         super().on_train_epoch_start()
 
     def on_train_epoch_end(self) -> None:

@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import Logger
 
 from halfnas.callbacks import Lineage, publish_genotype
 from halfnas.data import SearchData
+from halfnas.drawing.summary import describe_tie
 from halfnas.networks import ENGINES, build_supernet, check_compile, check_engine, check_recompute
 from halfnas.runs.folder import RunFolder
 from halfnas.search import SearchMethod
@@ -109,4 +110,11 @@ class Search(Stage):
         return {f"search/{name}": value for name, value in found.items()} | {"search/true_gap": gap} | left
 
     def publish(self, folder: RunFolder, loggers: Sequence[Logger], lineage: Lineage) -> None:
-        publish_genotype(self.module.genotype, self.module.strengths(), self.space, folder.figures, loggers)
+        publish_genotype(
+            self.module.genotype,
+            self.module.strengths(),
+            self.space,
+            folder.figures,
+            loggers,
+            title=describe_tie(folder.metrics),
+        )

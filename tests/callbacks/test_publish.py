@@ -32,3 +32,13 @@ def test_genotype_is_drawn_whatever_the_logger(tmp_path, space):
     assert sorted(file.name for file in tmp_path.rglob("*.png")) == ["genotype.png", "strengths.png"]
     for file in (tmp_path / "figures").iterdir():
         assert file.read_bytes().startswith(PNG)
+
+
+def test_what_must_be_said_stands_above_the_pictures(tmp_path, space, monkeypatch):
+    titles = []
+    monkeypatch.setattr("halfnas.callbacks.publish.save", lambda figure, path: titles.append(figure.get_suptitle()))
+    supernet = build_supernet(space)
+    publish_genotype(supernet.genotype(), supernet.strengths(), space, tmp_path, [], title="A tie-break: " + "so " * 40)
+    assert titles[0].startswith("A tie-break: so so")
+    assert titles[1] == f"Mixing weights\n{titles[0]}"
+    assert max(map(len, titles[0].splitlines())) <= 84

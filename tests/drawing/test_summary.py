@@ -188,6 +188,15 @@ def test_a_tie_break_is_said():
     decisions = {"search/moved_edges": 0.5, "search/moved_edges_chance": 0.75, "search/tie_break": 0.0}
     moved = "Edges that prefer another candidate than at the start: 50% (two random choices: 75%)"
     assert describe_decisions(decisions) == moved
-    assert describe_decisions(decisions | {"search/tie_break": 1.0}).endswith(
-        "; a tie-break of nearly equal candidates"
+    tie = {
+        "search/tie_break": 1.0, "search/relative_margin": 0.00064, "search/regularizer_weight": 16.6667,
+        "search/architecture_learning_rate": 6e-4, "search/architecture_epochs": 2.0,
+    }  # fmt: skip
+    first, second = describe_decisions(decisions | tie).split("\n")
+    assert first == moved
+    assert second == (
+        "A tie-break: chosen and next candidate differ by 0.06% of their strength on average, so that the start "
+        "decides and not the task; maybe the regulariser, with a weight of 16.7 in the end, outweighs the task, or "
+        "searcher.architecture_learning_rate=0.0006 is too low, or 2 epochs of architecture steps are too few"
     )
+    assert "regulariser" not in describe_decisions(decisions | tie | {"search/regularizer_weight": 0.0})

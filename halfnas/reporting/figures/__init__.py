@@ -1,16 +1,19 @@
 """The figures of a report."""
 
+from halfnas.reporting.figures.against import against, against_ratio, comparable
 from halfnas.reporting.figures.cells import cell_figures
 from halfnas.reporting.figures.curves import learning_curves
 from halfnas.reporting.figures.drawing import Drawing
 from halfnas.reporting.figures.mask_maps import mask_figures
-from halfnas.reporting.figures.ratio import against_ratio, comparable
-from halfnas.reporting.figures.series import series_of
+from halfnas.reporting.figures.series import RATIO, WEIGHT, series_of
 from halfnas.reporting.figures.tradeoff import accuracy_against_memory
+from halfnas.reporting.figures.truth import TRUE, found_and_left, truth_over_epochs
 from halfnas.reporting.metrics import ACCURACIES, BY_KEY, memory_of, search_time_of
 from halfnas.reporting.study import Study, by_dataset
 
 __all__ = ["Drawing", "draw_all"]
+
+MOVED = BY_KEY["search/moved_edges"]
 
 
 def draw_all(study: Study) -> tuple[list[Drawing], list[str]]:
@@ -23,7 +26,10 @@ def draw_all(study: Study) -> tuple[list[Drawing], list[str]]:
     parts = by_dataset(groups)
     drawings = [
         *([] if memory is None else comparable(series, memory, "Memory")),
-        *(against_ratio(series, metric, "Accuracy") for metric in ACCURACIES),
+        found_and_left(series),
+        *(against_ratio(series, metric, "Accuracy") for metric in ACCURACIES if metric is not TRUE),
+        against(RATIO, series, TRUE, "Accuracy"),
+        *(against(WEIGHT, series_of(groups, WEIGHT), metric, "Accuracy") for metric in (*ACCURACIES, MOVED)),
         *(
             drawing
             for name, part in parts.items()
@@ -33,5 +39,6 @@ def draw_all(study: Study) -> tuple[list[Drawing], list[str]]:
     ]
     masks, unreadable = mask_figures(groups)
     cells, undrawn = cell_figures(groups)
-    found = [each for each in (*drawings, *masks, *cells, learning_curves(series)) if each is not None]
+    curves = (learning_curves(series), truth_over_epochs(series))
+    found = [each for each in (*drawings, *masks, *cells, *curves) if each is not None]
     return found, [*unreadable, *undrawn]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from halfnas.drawing import draw_genotype
-from halfnas.drawing.summary import describe_genotype
+from halfnas.drawing.summary import describe_genotype, describe_tie
 from halfnas.reporting.figures.drawing import Drawing, left_out
 from halfnas.reporting.groups import Group
 from halfnas.reporting.metrics import PERCENT, Metric
@@ -33,7 +33,9 @@ def cell_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
         genotype = run.genotype
         assert genotype is not None, "the best run is one of those with a cell"
         try:
-            drawings.append(_drawing(group, genotype, reason, f"cells_{len(drawings) + 1:02}", spaces))
+            tie = describe_tie(run.metrics)
+            said = reason if tie is None else f"{reason} {tie}."
+            drawings.append(_drawing(group, genotype, said, f"cells_{len(drawings) + 1:02}", spaces))
         except ValueError as error:
             problems.append(f"{run.path}: {error}")
     if drawings and len(shown) < len(found):

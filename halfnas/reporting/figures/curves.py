@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from halfnas.drawing import kit
 from halfnas.reporting.figures.drawing import Drawing, left_out, seeds
-from halfnas.reporting.figures.series import Series, ratio_of, ratios
+from halfnas.reporting.figures.series import RATIO, Series
 from halfnas.reporting.groups import Group
 from halfnas.reporting.metrics import BY_KEY, most_accurate
 from halfnas.reporting.statistics import MIN_VALUES
@@ -92,7 +92,7 @@ def learning_curves(series: Sequence[Series]) -> Drawing | None:
         + (f" Bands and bars: one standard deviation, of {MIN_VALUES} seeds or more." if most >= MIN_VALUES else "")
         + (" Thin lines and open dots: single seeds." if any(1 < n < MIN_VALUES for n in counts) else "")
         + "".join(dotted)
-        + (" The darker a shade, the larger the ratio." if len(ratios(shown)) > 1 else "")
+        + (" The darker a shade, the larger the ratio." if len(RATIO.values(shown)) > 1 else "")
         + left_out(sum(len(each.groups) for each in series) - len(shown), "groups")
     )
     return Drawing("learning_curves", "Learning curves", "Accuracy over epochs", figure, caption)
@@ -129,9 +129,9 @@ def _looks(series: Sequence[Series], shown: Sequence[Group]) -> dict[Group, tupl
     """Choose colour and line of every group: those of its series, the lighter the smaller the ratio."""
     looks: dict[Group, tuple[Colour, str]] = {}
     for each in series:
-        mine = ratios([group for group in each.groups if group in shown])
+        mine = RATIO.values([group for group in each.groups if group in shown])
         for group in each.groups:
-            ratio = ratio_of(group)
+            ratio = RATIO.of(group)
             depth = mine.index(ratio) / (len(mine) - 1) if ratio in mine and len(mine) > 1 else 1.0
             red, green, blue = (1 - (0.4 + 0.6 * depth) * (1 - part) for part in to_rgb(each.colour))
             looks[group] = (red, green, blue), each.line

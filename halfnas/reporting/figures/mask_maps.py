@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from halfnas.drawing import kit
 from halfnas.reporting.figures.drawing import Drawing, left_out, seeds
 from halfnas.reporting.figures.masks import Masked, agreement_of, candidates_of, edge_names, masked_groups
-from halfnas.reporting.figures.series import ratio_of, without_ratio
+from halfnas.reporting.figures.series import RATIO
 from halfnas.reporting.groups import Group
 from halfnas.reporting.metrics import most_accurate
 from halfnas.spaces.candidates import Candidates
@@ -81,7 +81,7 @@ def _agreements(pruned: Sequence[Masked], candidates: Candidates, space: str) ->
     """Draw a matrix between the groups of each ratio, or one row a group where no ratio has two groups."""
     by_ratio: dict[float | None, list[Masked]] = {}
     for each in pruned:
-        by_ratio.setdefault(ratio_of(each.group), []).append(each)
+        by_ratio.setdefault(RATIO.of(each.group), []).append(each)
     title, name = f"Agreement between masks, {space}", f"agreement_{space}"
     explained = (
         "Share of all candidates on which two masks decide alike, mean over pairs of different seeds; within a group "
@@ -116,7 +116,7 @@ def _matrices(
     by_ratio: Mapping[float | None, Sequence[Masked]], candidates: Candidates
 ) -> tuple[Figure, dict[float, float]]:
     names = {
-        ratio: [kit.shorten(without_ratio(each.group), 24) for each in members] for ratio, members in by_ratio.items()
+        ratio: [kit.shorten(RATIO.without(each.group), 24) for each in members] for ratio, members in by_ratio.items()
     }
     longest = max(kit.text_width(name, kit.FONT - 2) for each in names.values() for name in each)
     most = max(map(len, by_ratio.values()))

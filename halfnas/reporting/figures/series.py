@@ -18,8 +18,47 @@ CUT = " Bars that reach the frame go on beyond it."
 
 
 @dataclass(frozen=True)
+class Axis:
+    """A setting that metrics are drawn against, a number.
+
+    Attributes:
+        key: the setting.
+        title: what it is called in a title.
+        label: what stands along the axis.
+        even: whether its values stand at equal distances, as they may be far apart.
+    """
+
+    key: str
+    title: str
+    label: str
+    even: bool = False
+
+    def of(self, group: Group) -> float | None:
+        """Look it up; None where the runs of a group say none."""
+        value = group.all_settings.get(self.key)
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+    def values(self, groups: Sequence[Group]) -> list[float]:
+        """List its different values, the smallest first."""
+        return sorted({value for group in groups if (value := self.of(group)) is not None})
+
+    def without(self, group: Group) -> str:
+        """Name a group by its other settings."""
+        return Group({key: value for key, value in group.settings.items() if key != self.key}, group.runs).name
+
+
+RATIO = Axis("ratio", "ratio", "ratio of candidates kept")
+WEIGHT = Axis(
+    "searcher.regularizer.weight",
+    "weight of the regulariser",
+    "weight of the regulariser at the end of the search",
+    even=True,
+)
+
+
+@dataclass(frozen=True)
 class Series:
-    """Groups that differ in their ratio alone: a line, which looks the same in all figures of a report.
+    """Groups that differ in their ratio alone, or in another axis: a line, which looks the same in all its figures.
 
     Attributes:
         number: its place among those that are drawn, which gives its colour; None where it has none of its own.
@@ -50,12 +89,12 @@ class Series:
         return Line2D([], [], color=self.colour, marker=self.marker, ls=style, ms=5, label=kit.shorten(self.name))
 
 
-def series_of(groups: Sequence[Group]) -> list[Series]:
-    """Arrange groups as lines over the ratio; where there are too many, the most accurate have colours of their own."""
+def series_of(groups: Sequence[Group], axis: Axis = RATIO) -> list[Series]:
+    """Arrange groups as lines over an axis; where there are too many, the most accurate have colours of their own."""
     members: dict[str, list[Group]] = {}
     for group in groups:
-        members.setdefault(without_ratio(group), []).append(group)
-    best = list(dict.fromkeys(map(without_ratio, ranked(groups))))[:MAX_SERIES]
+        members.setdefault(axis.without(group), []).append(group)
+    best = list(dict.fromkeys(map(axis.without, ranked(groups))))[:MAX_SERIES]
     numbers = {name: number for number, name in enumerate(name for name in members if name in best)}
     return [Series(name, each, numbers.get(name)) for name, each in members.items()]
 
@@ -78,22 +117,6 @@ def comparable_series(series: Sequence[Series], metric: Metric) -> list[tuple[li
             sentence += " Groups that were measured at something else stand in figures of their own."
         found.append(([each for each in mine if each.groups], place if len(parts) > 1 else "", sentence))
     return found
-
-
-def without_ratio(group: Group) -> str:
-    """Name a group by its other settings."""
-    return Group({key: value for key, value in group.settings.items() if key != "ratio"}, group.runs).name
-
-
-def ratio_of(group: Group) -> float | None:
-    """Look up the fraction of candidates that a group keeps; None where its runs say none."""
-    ratio = group.all_settings.get("ratio")
-    return float(ratio) if isinstance(ratio, (int, float)) and not isinstance(ratio, bool) else None
-
-
-def ratios(groups: Sequence[Group]) -> list[float]:
-    """List the different ratios of some groups, the smallest first."""
-    return sorted({ratio for group in groups if (ratio := ratio_of(group)) is not None})
 
 
 def summaries_of(groups: Sequence[Group], metric: Metric) -> dict[Group, Summary]:

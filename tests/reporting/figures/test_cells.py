@@ -44,6 +44,18 @@ def test_the_only_cell(tmp_path, write_run):
     assert best_run(group) == (group.runs[0], "Of seed 4, the only one.")
 
 
+@pytest.mark.parametrize("tie", [0.0, 1.0])
+def test_a_tie_break_is_said(tmp_path, write_run, tie):
+    metrics = {
+        "search/tie_break": tie, "search/relative_margin": 0.001, "search/regularizer_weight": 24.5,
+        "search/architecture_learning_rate": 6e-3, "search/architecture_epochs": 16,
+    }  # fmt: skip
+    write_run(tmp_path / "a", genotype=find_genotype("darts_v2"), metrics=metrics)
+    [drawing], _ = cell_figures(read_study([tmp_path]).groups)
+    assert ("A tie-break: " in drawing.caption) == bool(tie)
+    assert drawing.caption.endswith("16 epochs of architecture steps are too few." if tie else "the only one.")
+
+
 def test_cells_that_cannot_be_drawn_are_named(tmp_path, write_run):
     write_run(tmp_path / "a", ratio=0.5, genotype=Genotype("mine", {"cell": (("a", 0),)}))
     write_run(tmp_path / "b", ratio=1.0)

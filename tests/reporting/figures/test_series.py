@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from halfnas.reporting.figures.drawing import left_out, seeds
-from halfnas.reporting.figures.series import COLOURS, MAX_SERIES, limits, ratios, series_of
+from halfnas.reporting.figures.series import COLOURS, MAX_SERIES, RATIO, limits, series_of
 from halfnas.reporting.groups import group_runs
 from halfnas.reporting.runs import Run
 from halfnas.reporting.statistics import Summary, summarize
@@ -18,7 +18,7 @@ def groups(*settings):
 
 def test_a_line_for_all_that_differ_in_the_ratio_alone():
     found = series_of(groups(*({"pruner": p, "ratio": r} for p in ("a", "b") for r in (0.5, 1.0))))
-    assert [(each.name, ratios(each.groups)) for each in found] == [("a", [0.5, 1.0]), ("b", [0.5, 1.0])]
+    assert [(each.name, RATIO.values(each.groups)) for each in found] == [("a", [0.5, 1.0]), ("b", [0.5, 1.0])]
     assert [each.colour for each in found] == list(COLOURS[:2])
 
 

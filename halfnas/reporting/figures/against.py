@@ -1,4 +1,4 @@
-"""A metric against the ratio of kept candidates, or against the groups where the ratio does not vary."""
+"""A metric against a setting, as a rule the ratio of kept candidates, or against the groups where it does not vary."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,12 +10,12 @@ from halfnas.drawing import kit
 from halfnas.reporting.figures.drawing import Drawing, left_out, seeds
 from halfnas.reporting.figures.series import (
     CUT,
+    RATIO,
+    Axis,
     Series,
     axis_label,
     comparable_series,
     limits,
-    ratio_of,
-    ratios,
     summaries_of,
 )
 from halfnas.reporting.groups import Group
@@ -44,35 +44,72 @@ def comparable(series: Sequence[Series], metric: Metric, section: str) -> list[D
 def against_ratio(series: Sequence[Series], metric: Metric, section: str) -> Drawing | None:
     """Draw lines over the ratio, or a row a group where no line has two ratios; None of fewer than two values."""
     groups = [group for each in series for group in each.groups if group.values(metric.key)]
+    if all(RATIO.of(group) is not None for group in groups):
+        drawing = against(RATIO, series, metric, section)
+        if drawing is not None:
+            return drawing
     counts = [len(group.values(metric.key)) for group in groups]
     if sum(counts) < 2:
         return None
-    name, title = f"{metric.key.replace('/', '_')}_by_", metric.title[:1].upper() + metric.title[1:]
+    rows = most_accurate(groups, MAX_ROWS)
+    figure, cut = _rows({group: each for each in series for group in each.groups if group in rows}, metric)
+    note = left_out(len(groups) - len(rows), "groups")
+    caption = _caption(metric, counts, dotted=True, cut=cut) + note
+    return Drawing(f"{_name(metric)}_by_group", section, _title(metric), figure, caption)
+
+
+def against(axis: Axis, series: Sequence[Series], metric: Metric, section: str) -> Drawing | None:
+    """Draw lines over an axis; None where no line has two places on it, or there are fewer than two values.
+
+    Args:
+        series: lines over that axis, see `series_of`. Groups that have no place on it stand beside it.
+    """
+    having = [replace(each, groups=[g for g in each.groups if g.values(metric.key)]) for each in series]
+    counts = [len(group.values(metric.key)) for each in having for group in each.groups]
+    if sum(counts) < 2 or not any(len(axis.values(each.groups)) > 1 for each in having):
+        return None
+    drawn = [each for each in having if each.groups and each.number is not None]
+    figure, cut = _lines(axis, drawn, metric)
+    alone = any(s.low is None for each in drawn for s in summaries_of(each.groups, metric).values())
+    note = left_out(sum(bool(each.groups) for each in having) - len(drawn), "settings")
+    caption = _caption(metric, counts, dotted=len(drawn) <= MAX_DOTTED or alone, cut=cut) + note
+    name = axis.key.split(".", 1)[-1].replace(".", "_")
+    return Drawing(f"{_name(metric)}_by_{name}", section, f"{_title(metric)} against {axis.title}", figure, caption)
+
+
+def _name(metric: Metric) -> str:
+    return metric.key.replace("/", "_")
+
+
+def _title(metric: Metric) -> str:
+    return metric.title[:1].upper() + metric.title[1:]
+
+
+def _caption(metric: Metric, counts: Sequence[int], *, dotted: bool, cut: bool) -> str:
     explained = f"Mean of `{metric.key}`, {seeds(counts)}. Bars: {INTERVAL}"
-    lines = any(len(ratios([g for g in each.groups if g in groups])) > 1 for each in series)
-    if lines and all(ratio_of(group) is not None for group in groups):
-        drawn = [each for each in series if each.number is not None]
-        figure, cut = _lines(drawn, metric)
-        name, title, dotted = f"{name}ratio", f"{title} against ratio", len(drawn) <= MAX_DOTTED
-        note = left_out(len(series) - len(drawn), "settings")
-    else:
-        rows = most_accurate(groups, MAX_ROWS)
-        figure, cut = _rows({group: each for each in series for group in each.groups if group in rows}, metric)
-        name, dotted, note = f"{name}group", True, left_out(len(groups) - len(rows), "groups")
-    alone = any(summary.low is None for summary in summaries_of(groups, metric).values())
-    caption = f"{explained}{'; open dots: single seeds.' if dotted or alone else '.'}{CUT if cut else ''}{note}"
-    return Drawing(name, section, title, figure, caption)
+    return f"{explained}{'; open dots: single seeds.' if dotted else '.'}{CUT if cut else ''}"
 
 
-def _lines(series: Sequence[Series], metric: Metric) -> tuple[Figure, bool]:
+def _lines(axis: Axis, series: Sequence[Series], metric: Metric) -> tuple[Figure, bool]:
     """Draw a line a series; whether bars are cut off stands beside the figure."""
     figure, axes = kit.new_axes(3.8)
     groups = [group for each in series for group in each.groups]
-    found, ticks = summaries_of(groups, metric), ratios(groups)
-    apart = min(0.007, 0.05 / len(series)) * (ticks[-1] - ticks[0])  # or bars would hide each other
-    for place, each in enumerate(series):
-        shift = apart * (place - (len(series) - 1) / 2)
-        shown = {(ratio_of(group) or 0.0) + shift: group for group in each.groups if group in found}
+    found, values = summaries_of(groups, metric), axis.values(groups)
+    places = {value: float(number) if axis.even else value for number, value in enumerate(values)}
+    ticks = {places[value]: f"{value:g}" for value in values}
+    width = max(ticks) - min(ticks)
+    apart = min(0.02 if axis.even else 0.007, 0.05 / len(series)) * width  # or bars would hide each other
+    for number, each in enumerate(series):
+        shift = apart * (number - (len(series) - 1) / 2)
+        shown: dict[float, Group] = {}
+        for group in each.groups:
+            value = axis.of(group)
+            if value is None:  # beside the others
+                place = max(ticks) + (1.0 if axis.even else 0.1 * width)
+                ticks[place] = kit.shorten(each.name, 16)
+                shown[place] = group
+            else:
+                shown[places[value] + shift] = group
         x = sorted(shown)
         summaries = [found[shown[at]] for at in x]
         for at in x:
@@ -83,11 +120,11 @@ def _lines(series: Sequence[Series], metric: Metric) -> tuple[Figure, bool]:
             x, [s.mean for s in summaries], yerr=[*zip(*(s.reach for s in summaries), strict=True)], color=each.colour,
             marker=each.marker, ls=each.line, lw=1.5, **BAR,
         )  # fmt: skip
-    values = [dot for group in found for dot in _dots(group, metric)]
-    bottom, top, cut = limits(values, list(found.values()), from_zero=metric not in ACCURACIES)
-    axes.set(xlabel="ratio of candidates kept", ylabel=axis_label(metric), ylim=(bottom, top))
+    dots = [dot for group in found for dot in _dots(group, metric)]
+    bottom, top, cut = limits(dots, list(found.values()), from_zero=metric not in ACCURACIES)
+    axes.set(xlabel=axis.label, ylabel=axis_label(metric), ylim=(bottom, top))
     if len(ticks) <= 9:
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks(list(ticks), list(ticks.values()))
     if len(series) > 1:
         kit.legend_below(figure, [each.handle() for each in series], 0.02)
     return figure, cut
@@ -106,7 +143,7 @@ def _rows(series_of_group: dict[Group, Series], metric: Metric) -> tuple[Figure,
     values = [dot for group in groups for dot in _dots(group, metric)]
     low, high, cut = limits(values, list(found.values()), from_zero=metric not in ACCURACIES)
     axes.set(xlim=(low, high), ylim=(len(groups) - 0.5, -0.5), xlabel=axis_label(metric))
-    axes.set_yticks(range(len(groups)), [kit.shorten(group.name) for group in groups], fontsize=kit.FONT - 1)
+    axes.set_yticks(range(len(groups)), [kit.row_name(group.name) for group in groups], fontsize=kit.FONT - 1)
     return figure, cut
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 
-from halfnas.reporting.figures.ratio import MAX_ROWS, against_ratio, comparable
-from halfnas.reporting.figures.series import series_of
+from halfnas.reporting.figures.against import MAX_ROWS, against, against_ratio, comparable
+from halfnas.reporting.figures.series import WEIGHT, series_of
 from halfnas.reporting.metrics import BY_KEY
 from halfnas.reporting.study import read_study
 
@@ -95,3 +95,37 @@ def test_times_at_other_batch_sizes_are_other_figures(tmp_path, write_run):
     ]
     assert len({drawing.name for drawing in drawings}) == 2
     assert [len(drawing.figure.axes[0].get_yticklabels()) for drawing in drawings] == [1, 1]
+
+
+def by_weight(tmp_path, write_run, weights=(0.0, 1.0, 25.0)):
+    """Groups of two starts that differ in the weight, and one that has none."""
+    for start in (0.0, 0.001):
+        for weight in weights:
+            for seed in range(3):
+                write_run(
+                    tmp_path / f"{start}-{weight}-{seed}", seed=seed, searcher__architecture_init_std=start,
+                    searcher__regularizer={"weight": weight},
+                    metrics={"search/true_acc": 0.8 + 0.001 * weight + start + 0.001 * seed},
+                )  # fmt: skip
+    for seed in range(3):
+        write_run(tmp_path / str(seed), seed=seed, searcher="random", metrics={"search/true_acc": 0.7})
+    return read_study([tmp_path]).groups
+
+
+def test_lines_over_the_weight_of_the_regulariser(tmp_path, write_run):
+    """At equal distances, all seeds as points; what has no weight stands beside them."""
+    groups = by_weight(tmp_path, write_run)
+    drawing = against(WEIGHT, series_of(groups, WEIGHT), BY_KEY["search/true_acc"], "Accuracy")
+    [axes] = drawing.figure.axes
+    assert drawing.name == "search_true_acc_by_regularizer_weight"
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "1", "25", "random"]
+    assert list(axes.get_xticks()) == [0, 1, 2, 3]
+    means = sorted(round(float(y), 3) for bar in bars(axes) for y in bar.lines[0].get_ydata())
+    assert means == [70.0, 80.1, 80.2, 80.2, 80.3, 82.6, 82.7]
+    dots = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert sum(len(line.get_xdata()) for line in dots) == 21
+
+
+def test_one_weight_is_no_line(tmp_path, write_run):
+    groups = by_weight(tmp_path, write_run, weights=(1.0,))
+    assert against(WEIGHT, series_of(groups, WEIGHT), BY_KEY["search/true_acc"], "Accuracy") is None
