@@ -23,7 +23,9 @@ from halfnas.pruning.sample import Sample, split
 from halfnas.reporting.table import Table
 from halfnas.runs.files import write_text
 from halfnas.spaces import Mask, NASBench201Space, SearchSpace
+from halfnas.spaces.candidates import Indices
 from halfnas.spaces.load import CONF
+from halfnas.spaces.trained import TrainedTable
 
 WIDTH = 160  # a table that is cut off says nothing
 PARTS = ("prunings", "estimates", "ratings", "survivors")
@@ -118,14 +120,14 @@ class Comparison:
     def ratings(self) -> None:
         """Rate architectures of NAS-Bench-201 with every ranking function, against their accuracy."""
         settings = self.cfg.ratings
-        accuracies = self._accuracies()
-        rng = np.random.default_rng(settings.seed)
-        chosen = rng.choice(len(accuracies.values), size=settings.num_architectures, replace=False)
         space = NASBench201Space(settings.init_channels, settings.num_cells, self.dataset.num_classes)
+        trained = self._trained(space)
+        rng = np.random.default_rng(settings.seed)
+        chosen = rng.choice(len(trained), size=settings.num_architectures, replace=False)
         samples = {name: self._sample(name, settings) for name in self.rankers}
         rated, seconds = [], dict.fromkeys(self.rankers, 0.0)
         for number, index in enumerate(track(chosen.tolist(), "ratings", console=self.console)):
-            architecture = accuracies.architectures[index]
+            architecture = trained.architectures[index]
             found = benchmark.rate(self.rankers, space, architecture, samples, settings.seed + number)
             rated.append({name: rating.value for name, rating in found.items()})
             for name, rating in found.items():
@@ -133,7 +135,7 @@ class Comparison:
         rows = []
         for name in self.rankers:
             values = np.array([each[name] for each in rated])
-            tau, rho = benchmark.correlations(values, accuracies.values[chosen], settings.seed)
+            tau, rho = benchmark.correlations(values, trained.accuracies[chosen], settings.seed)
             rows.append(
                 {
                     "ranking function": name, "rated": len(chosen), "tau": tau.value, "tau low": tau.low,
@@ -144,12 +146,12 @@ class Comparison:
                 }
             )  # fmt: skip
         title = (
-            f"NAS-Bench-201, {self.cfg.column}: {len(chosen)} architectures, C = {settings.init_channels}, "
+            f"NAS-Bench-201, {trained.measured}: {len(chosen)} architectures, C = {settings.init_channels}, "
             f"{settings.num_cells} cells, {settings.num_batches} x {settings.batch_size} images"
         )
         self._publish("ratings", title, sorted(rows, key=lambda row: -row["tau"]))
         all_rated = [
-            {"architecture": accuracies.architectures[i], "accuracy": float(accuracies.values[i]), **values}
+            {"architecture": trained.architectures[i], "accuracy": float(trained.accuracies[i]), **values}
             for i, values in zip(chosen, rated, strict=True)
         ]
         Table("Ratings", all_rated, {}).write_csv(self.folder / "all_ratings.csv")
@@ -157,12 +159,12 @@ class Comparison:
 
     def survivors(self) -> None:
         """Measure what every pruner leaves of NAS-Bench-201."""
-        accuracies = self._accuracies()
         shape = {"num_classes": self.dataset.num_classes, "in_channels": self.dataset.in_channels}
         space = NASBench201Space(16, 15, **shape)
-        everything = benchmark.survival(accuracies, accuracies.left_by(Mask.full(space)))
+        trained = self._trained(space)
+        everything = benchmark.survival(trained, trained.left_by(Mask.full(space)))
         rows: list[dict[str, Any]] = [{"pruner": "nothing pruned", **benchmark.mean_survival([everything])}]
-        left: dict[str, list[np.ndarray]] = {}
+        left: dict[str, list[Indices]] = {}
         for name, pruner in track(self.pruners.items(), "survivors", console=self.console):
             scoring = NASBench201Space(**{"init_channels": 16, "num_cells": 15, **shape, **pruner.network})
             number = self.cfg.survivors.num_seeds.get(name)
@@ -173,24 +175,24 @@ class Comparison:
             ]
             for mask in masks:
                 mask.save(self.folder / "masks" / space.name / f"{name}-{mask.seed}.json")
-            left[name] = [accuracies.left_by(mask) for mask in masks]
-            found = benchmark.mean_survival([benchmark.survival(accuracies, each) for each in left[name]])
+            left[name] = [trained.left_by(mask) for mask in masks]
+            found = benchmark.mean_survival([benchmark.survival(trained, each) for each in left[name]])
             different = len({tuple(mask.kept.items()) for mask in masks})
             rows.append({"pruner": name, **found, "different masks": different})
-        self._publish("survivors", f"What pruning leaves of NAS-Bench-201, {self.cfg.column}", rows)
-        distributions = {name: np.concatenate([accuracies.values[i] for i in each]) for name, each in left.items()}
-        figure = figures.distributions({"nothing pruned": accuracies.values, **distributions})
+        self._publish("survivors", f"What pruning leaves of NAS-Bench-201, {trained.measured}", rows)
+        distributions = {name: np.concatenate([trained.accuracies[i] for i in each]) for name, each in left.items()}
+        figure = figures.distributions({"nothing pruned": trained.accuracies, **distributions})
         figures.save(figure, self.folder / "survivors.png")
 
     def _space(self, **sizes: Any) -> SearchSpace:
         shape = {"num_classes": self.dataset.num_classes, "in_channels": self.dataset.in_channels}
         return instantiate(self.cfg.space, **{**shape, **sizes}, _convert_="all")
 
-    def _accuracies(self) -> benchmark.Accuracies:
+    def _trained(self, space: NASBench201Space) -> TrainedTable:
         try:
-            return benchmark.Accuracies.load(self.cfg.accuracies, self.cfg.column)
+            return TrainedTable.load(self.cfg.accuracies, space, self.dataset.name)
         except ValueError as error:
-            raise ConfigError([str(error)]) from None
+            raise ConfigError([f"`accuracies`: {error}"]) from None
 
     def _sample(self, name: str, settings: DictConfig) -> Sample:
         size = settings.batch_sizes.get(name, settings.batch_size)

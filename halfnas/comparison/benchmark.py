@@ -6,12 +6,9 @@ Source: Dong & Yang, "NAS-Bench-201", ICLR 2020: all 15,625 architectures of the
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.stats import kendalltau, rankdata, skew, spearmanr
 
@@ -20,47 +17,15 @@ from halfnas.pruning.importance import initialize
 from halfnas.pruning.ranking import RankingFunction
 from halfnas.pruning.sample import Sample
 from halfnas.pruning.scoring_network import ScoringNetwork
-from halfnas.spaces import Mask, NASBench201Space, from_architecture_string
-from halfnas.spaces.candidates import Floats
-from halfnas.spaces.nasbench201 import ARCHITECTURE
+from halfnas.spaces import NASBench201Space, from_architecture_string
+from halfnas.spaces.candidates import Floats, Indices
+from halfnas.spaces.trained import TrainedTable
 
 NUM_BOOTSTRAPS = 1000
 #: Parts of the space whose survival is counted.
 BEST, WORST = 0.01, 0.10
 #: What a table shows the spread of, from mask to mask.
 SPREAD = ("mean", "best 1% left", "worst 10% left")
-
-
-@dataclass(frozen=True)
-class Accuracies:
-    """Validation accuracy of every architecture, as a fraction, and the operations on its edges."""
-
-    architectures: tuple[str, ...]
-    values: Floats
-
-    @classmethod
-    def load(cls, path: str | Path, column: str) -> "Accuracies":
-        """Read a table with a column `arch_str` and accuracies in percent.
-
-        Raises:
-            ValueError: no such file or column.
-        """
-        path = Path(path)
-        if not path.is_file():
-            raise ValueError(f"`accuracies`: {path} is no file; it must be a table of NAS-Bench-201 with `arch_str`")
-        try:
-            table = pd.read_csv(path)
-        except pd.errors.EmptyDataError:
-            table = pd.DataFrame()
-        if table.empty or not {"arch_str", column} <= set(table):
-            raise ValueError(f"{path}: expected columns arch_str and {column}, found {', '.join(table)}")
-        return cls(tuple(table["arch_str"]), table[column].to_numpy(float) / 100)
-
-    def left_by(self, mask: Mask) -> np.ndarray:
-        """List the indices of the architectures that a mask leaves."""
-        index = {name: i for i, name in enumerate(self.architectures)}
-        (edges,) = mask.kept.values()
-        return np.array([index[ARCHITECTURE.format(*names)] for names in product(*edges)])
 
 
 class Rating(NamedTuple):
@@ -117,13 +82,14 @@ def correlations(ratings: Floats, accuracies: Floats, seed: int) -> tuple[Correl
     return measure(kendalltau), measure(spearmanr)
 
 
-def survival(accuracies: Accuracies, left: np.ndarray) -> dict[str, float]:
+def survival(trained: TrainedTable, left: Indices) -> dict[str, float]:
     """Say what is left of the space: its accuracies, and how much of the best and the worst architectures.
 
     Args:
-        left: indices of the architectures that are left.
+        trained: what all N architectures are worth.
+        left: the numbers of those that are left, [n].
     """
-    values, remaining = accuracies.values, accuracies.values[left]
+    values, remaining = trained.accuracies, trained.accuracies[left]
     order = np.argsort(values)
     best = set(order[-round(BEST * len(values)) :].tolist())
     worst = set(order[: round(WORST * len(values))].tolist())

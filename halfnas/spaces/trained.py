@@ -49,6 +49,7 @@ class TrainedTable:
     ) -> None:
         self.space = space
         self.measured = measured
+        self.architectures = tuple(architectures)
         self.accuracies = accuracies
         self.latencies = dict(latencies or {})
         self._index = {text: n for n, text in enumerate(architectures)}

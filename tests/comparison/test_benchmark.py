@@ -8,11 +8,12 @@ import pytest
 import torch
 from scipy.stats import kendalltau, spearmanr
 
-from halfnas.comparison.benchmark import Accuracies, correlations, mean_survival, rate, survival
+from halfnas.comparison.benchmark import correlations, mean_survival, rate, survival
 from halfnas.pruning import Batch, Sample
 from halfnas.pruning.rankers import NTKConditionNumber, ParameterCount, SynFlow
-from halfnas.spaces import Mask, NASBench201Space
+from halfnas.spaces import NASBench201Space
 from halfnas.spaces.nasbench201 import ARCHITECTURE
+from halfnas.spaces.trained import TrainedTable
 
 SPACE = NASBench201Space(init_channels=2, num_cells=3)
 NAMES = SPACE.candidates("cell")[0]
@@ -21,51 +22,22 @@ DEAD = ARCHITECTURE.format(*["none"] * 6)
 CONVOLUTIONS = ARCHITECTURE.format(*["nor_conv_3x3"] * 6)
 
 
-def write(path, header="arch_str,acc"):
-    rows = [f"{name},{name.count('nor_conv_3x3') * 10 + name.count('skip')}" for name in ALL]
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    return path
-
-
 @pytest.fixture(scope="module")
-def accuracies(tmp_path_factory):
-    return Accuracies.load(write(tmp_path_factory.mktemp("table") / "t.csv"), "acc")
+def trained():
+    worth = [name.count("nor_conv_3x3") * 0.1 + name.count("skip") * 0.01 for name in ALL]
+    return TrainedTable(SPACE, ALL, np.array(worth))
 
 
-def test_load(accuracies):
-    assert len(accuracies.architectures) == 15_625
-    assert accuracies.values.max() == 0.6  # percent become fractions
-
-
-def test_load_errors(tmp_path):
-    with pytest.raises(ValueError, match="is no file"):
-        Accuracies.load(tmp_path / "absent.csv", "acc")
-    with pytest.raises(ValueError, match="expected columns arch_str and other, found arch_str, acc"):
-        Accuracies.load(write(tmp_path / "t.csv"), "other")
-    (tmp_path / "empty.csv").write_text("")
-    with pytest.raises(ValueError, match="expected columns"):
-        Accuracies.load(tmp_path / "empty.csv", "acc")
-
-
-def test_left_by(accuracies):
-    assert sorted(accuracies.left_by(Mask.full(SPACE))) == list(range(15_625))
-    kept = [("skip_connect",), ("none", "nor_conv_3x3"), *[("avg_pool_3x3",)] * 4]
-    left = {accuracies.architectures[i] for i in accuracies.left_by(Mask("nasbench201", {"cell": kept}))}
-    assert left == {
-        ARCHITECTURE.format("skip_connect", second, *["avg_pool_3x3"] * 4) for second in ("none", "nor_conv_3x3")
-    }
-
-
-def test_survival_of_everything_and_of_the_best(accuracies):
-    everything = survival(accuracies, np.arange(15_625))
+def test_survival_of_everything_and_of_the_best(trained):
+    everything = survival(trained, np.arange(15_625))
     assert (everything["best 1% left"], everything["worst 10% left"], everything["architectures"]) == (1, 1, 1)
-    assert everything["mean"] == pytest.approx(accuracies.values.mean())
-    order = np.argsort(accuracies.values)
-    best = survival(accuracies, order[-156:])
+    assert everything["mean"] == pytest.approx(trained.accuracies.mean())
+    order = np.argsort(trained.accuracies)
+    best = survival(trained, order[-156:])
     assert best["best 1% left"] == 1
     assert best["worst 10% left"] == 0
     assert best["architectures"] == pytest.approx(156 / 15_625)
-    assert best["best"] == 0.6
+    assert best["best"] == pytest.approx(0.6)
 
 
 def test_mean_survival():

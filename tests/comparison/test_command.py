@@ -85,11 +85,13 @@ def test_a_seed_gives_the_mask_that_train_gives(compose_settings, tmp_path):
     ("arguments", "message"),
     [
         (["parts=[nothing]"], "`parts` must be some of prunings, estimates, ratings, survivors, got 'nothing'"),
-        (["parts=[ratings]", *SMALL], "is no file; it must be a table of NAS-Bench-201"),
+        (["parts=[ratings]", *SMALL, "accuracies=absent.csv"], "`accuracies`: absent.csv: no such table of accuracies"),
+        (["parts=[survivors]", *SMALL, "accuracies=other.csv"], "no accuracies of dataset fake"),
         (["pruners.nngp.repeats=never", "parts=[]"], "`repeats` must be a number or auto"),
     ],
 )
 def test_mistakes(tmp_path, arguments, message):
+    (tmp_path / "other.csv").write_text("arch_str,cifar10_valid\nany,90\n")
     done = run(tmp_path, "dataset=fake", *arguments)
     assert done.returncode == 1
     assert message in done.stderr
@@ -102,7 +104,7 @@ def test_ratings_and_survivors(tmp_path):
         f"{ARCHITECTURE.format(*each)},{10 + sum(name.startswith('nor') for name in each)}"
         for each in product(names, repeat=6)
     ]
-    (tmp_path / "table.csv").write_text("\n".join(["arch_str,cifar10_valid", *rows]) + "\n", encoding="utf-8")
+    (tmp_path / "table.csv").write_text("\n".join(["arch_str,fake_valid", *rows]) + "\n", encoding="utf-8")
     sizes = ["ratings.num_architectures=6", "ratings.num_cells=3", "ratings.init_channels=2", "ratings.batch_size=4"]
     done = run(
         tmp_path, "parts=[ratings,survivors]", *SMALL, *sizes, "survivors.num_seeds={random:4,params:12,zen:2}",
@@ -112,7 +114,10 @@ def test_ratings_and_survivors(tmp_path):
     rated = read(tmp_path / "out" / "ratings.csv")
     assert {row["ranking function"] for row in rated} == {"zen", "params"}
     assert all(-1 <= float(row["tau low"]) <= float(row["tau"]) <= float(row["tau high"]) <= 1 for row in rated)
-    assert len(read(tmp_path / "out" / "all_ratings.csv")) == 6
+    all_rated = read(tmp_path / "out" / "all_ratings.csv")
+    assert len(all_rated) == 6
+    assert all(float(row["accuracy"]) == (10 + row["architecture"].count("nor")) / 100 for row in all_rated)
+    assert "NAS-Bench-201, fake_valid: 6 architectures" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     left = {row["pruner"]: row for row in read(tmp_path / "out" / "survivors.csv")}
     assert left["nothing pruned"]["architectures"] == "1.0"
     assert [left[name]["masks"] for name in ("random", "params", "zen")] == ["4", "12", "2"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from halfnas import Mask, load_space
+from halfnas.spaces.nasbench201 import ARCHITECTURE
 from halfnas.spaces.trained import TrainedTable
 
 MACRO = load_space("nasbench_macro")
@@ -46,6 +47,8 @@ def test_a_table_of_ones_own(write):
 def test_the_order_of_rows_does_not_matter(write):
     backwards = TrainedTable.load(write(rows(EVERY[::-1])), MACRO, "digits")
     assert backwards.look_up(MACRO.parse_architecture("00000001"))["true_acc"] == 0.10
+    assert backwards.architectures == tuple(EVERY[::-1])  # of row n, as `accuracies` is
+    assert backwards.accuracies[backwards.architectures.index("22222201")] == 0.16
 
 
 def test_accuracies_of_several_runs_are_averaged(write):
@@ -64,6 +67,17 @@ def test_what_a_mask_leaves(write):
     assert left == {text for text in EVERY if all(digit in some for digit, some in zip(text, kept, strict=True))}
     assert len(left) == 2**8
     assert len(table.left_by(Mask.full(MACRO))) == 6561
+
+
+def test_what_a_mask_leaves_of_a_cell_with_several_edges():
+    space = load_space("nasbench201")
+    every = [ARCHITECTURE.format(*names) for names in itertools.product(space.candidates("cell")[0], repeat=6)]
+    table = TrainedTable(space, every, np.full(len(every), 0.9))
+    kept = [("skip_connect",), ("none", "nor_conv_3x3"), *[("avg_pool_3x3",)] * 4]
+    left = {table.architectures[n] for n in table.left_by(Mask("nasbench201", {"cell": kept}))}
+    assert left == {
+        ARCHITECTURE.format("skip_connect", second, *["avg_pool_3x3"] * 4) for second in ("none", "nor_conv_3x3")
+    }
 
 
 @pytest.mark.parametrize(
