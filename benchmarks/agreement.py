@@ -18,11 +18,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t
 
-from halfnas.comparison.benchmark import Accuracies, mean_survival, survival
+from halfnas.comparison.benchmark import mean_survival, survival
 from halfnas.reporting.table import Cell, Table
 from halfnas.spaces import Mask, SearchSpace, load_space
 from halfnas.spaces.agreement import agreement
 from halfnas.spaces.candidates import Candidates, Flags
+from halfnas.spaces.trained import TrainedTable
 
 NUM_RANDOM = 1000
 
@@ -80,9 +81,9 @@ def random_masks(space: SearchSpace, like: Mask, count: int) -> list[Mask]:
     return masks
 
 
-def what_is_left(accuracies: Accuracies, masks: Sequence[Mask]) -> dict[str, float]:
+def what_is_left(trained: TrainedTable, masks: Sequence[Mask]) -> dict[str, float]:
     """Mean accuracy and best 1% left, over masks, each with the standard error of its mean."""
-    found = [survival(accuracies, accuracies.left_by(mask)) for mask in masks]
+    found = [survival(trained, trained.left_by(mask)) for mask in masks]
     means = mean_survival(found)
     errors = {
         f"{name} error": float(np.std([each[name] for each in found], ddof=1) / np.sqrt(len(found)))
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--pruner", required=True, help="whose masks")
     parser.add_argument("--label", help="what the row is called; the pruner by default")
     parser.add_argument("--accuracies", type=Path, help="table of NAS-Bench-201: also say what the masks leave")
-    parser.add_argument("--column", default="cifar10_valid")
+    parser.add_argument("--dataset", default="cifar10", help="whose accuracies")
     parser.add_argument("--csv", type=Path, help="add the row to this table, in place of one of the same label")
     arguments = parser.parse_args()
     paths = sorted(path for folder in arguments.folders for path in folder.glob(f"{arguments.pruner}-*.json"))
@@ -121,12 +122,12 @@ def main() -> None:
         row["chance without none"] = chance(kept_SJ, candidates, with_none=False)
     rows = [row]
     if arguments.accuracies:
-        accuracies = Accuracies.load(arguments.accuracies, arguments.column)
-        row |= what_is_left(accuracies, masks)
+        trained = TrainedTable.load(arguments.accuracies, space, arguments.dataset)
+        row |= what_is_left(trained, masks)
         if "chance without none" in row:
             control = random_masks(space, masks[0], NUM_RANDOM)
             rows.append({"pruner": "random without none", "space": space.name, "seeds": NUM_RANDOM,
-                         **what_is_left(accuracies, control)})  # fmt: skip
+                         **what_is_left(trained, control)})  # fmt: skip
     names = list(dict.fromkeys(place.operation for place in candidates))
     for name in names:
         members = np.array([place.operation == name for place in candidates])

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from halfnas.comparison.benchmark import Accuracies, survival
-from halfnas.spaces import Mask, NASBench201Space
+from halfnas.comparison.benchmark import survival
+from halfnas.spaces import Mask, load_space
+from halfnas.spaces.trained import TrainedTable
 
 CONVOLUTIONS = ("nor_conv_1x1", "nor_conv_3x3")
 OTHERS = ("none", "skip_connect", "avg_pool_3x3")
@@ -23,23 +24,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--accuracies", required=True, type=Path, help="table of NAS-Bench-201")
-    parser.add_argument("--column", default="cifar10_valid")
+    parser.add_argument("--dataset", default="cifar10", help="whose accuracies")
     parser.add_argument("--operation", default="skip_connect")
     arguments = parser.parse_args()
-    accuracies = Accuracies.load(arguments.accuracies, arguments.column)
+    space = load_space("nasbench201")
+    trained = TrainedTable.load(arguments.accuracies, space, arguments.dataset)
     masks: dict[str, list[Mask]] = {}
     for folder in arguments.folders:
-        for path in sorted((folder / "masks" / NASBench201Space.name).glob("*.json")):
+        for path in sorted((folder / "masks" / space.name).glob("*.json")):
             masks.setdefault(path.stem.rsplit("-", 1)[0], []).append(Mask.load(path))
     masks["all orders of ties"] = [
-        Mask(NASBench201Space.name, {"cell": [(other, *CONVOLUTIONS) for other in edges]})
-        for edges in product(OTHERS, repeat=6)
+        Mask(space.name, {"cell": [(other, *CONVOLUTIONS) for other in edges]}) for edges in product(OTHERS, repeat=6)
     ]
-    best = np.argsort(accuracies.values)[-round(0.01 * len(accuracies.values)) :]
-    counts = {name: sum(name in accuracies.architectures[i] for i in best) for name in (*CONVOLUTIONS, *OTHERS)}
+    best = np.argsort(trained.accuracies)[-round(0.01 * len(trained)) :]
+    counts = {name: sum(name in trained.architectures[i] for i in best) for name in (*CONVOLUTIONS, *OTHERS)}
     print(f"of the {len(best)} best architectures contain: {counts}")
     for name, found in masks.items():
-        left = np.array([survival(accuracies, accuracies.left_by(mask))["best 1% left"] for mask in found])
+        left = np.array([survival(trained, trained.left_by(mask))["best 1% left"] for mask in found])
         edges = np.array([sum(arguments.operation in edge for edge in mask.kept["cell"]) for mask in found])
         by_count = ", ".join(f"{n}: {left[edges == n].mean():.3f} ({(edges == n).sum()})" for n in np.unique(edges))
         print(

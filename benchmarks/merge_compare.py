@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from halfnas.comparison import figures, prunings
-from halfnas.comparison.benchmark import Accuracies
 from halfnas.reporting.table import Cell, Table
 from halfnas.spaces import Mask, load_space
+from halfnas.spaces.trained import TrainedTable
 
 #: table -> the column that its rows are known by, and the one that they are sorted by, largest first
 TABLES = {
@@ -66,7 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", type=Path, metavar="PART", help="folder of a comparison")
     parser.add_argument("--accuracies", type=Path, help="table of NAS-Bench-201")
-    parser.add_argument("--column", default="cifar10_valid")
+    parser.add_argument("--dataset", default="cifar10", help="whose accuracies")
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--tables-only", action="store_true", help="leave the figures that are made from masks")
     arguments = parser.parse_args()
@@ -95,17 +95,17 @@ def draw_masks(arguments: argparse.Namespace, rows: dict[str, list[dict[str, Cel
         Table("Agreement", named, {}).write_csv(arguments.out / "agreements.csv")
         figures.save(figures.matrix(list(runs), matrix), arguments.out / "agreements.png")
 
-    accuracies = Accuracies.load(arguments.accuracies, arguments.column)
+    trained = TrainedTable.load(arguments.accuracies, load_space("nasbench201"), arguments.dataset)
     left = masks(arguments.parts, "masks/nasbench201")
     values = {
         str(row["pruner"]): np.concatenate(
-            [accuracies.values[accuracies.left_by(mask)] for mask in left[str(row["pruner"])]]
+            [trained.accuracies[trained.left_by(mask)] for mask in left[str(row["pruner"])]]
         )
         for row in rows["survivors"]
         if row["pruner"] in left
     }
     figures.save(
-        figures.distributions({"nothing pruned": accuracies.values, **values}), arguments.out / "survivors.png"
+        figures.distributions({"nothing pruned": trained.accuracies, **values}), arguments.out / "survivors.png"
     )
 
 
