@@ -106,7 +106,8 @@ def describe_tie(metrics: Mapping[str, float]) -> str | None:
     ]
     return (
         f"A tie-break: chosen and next candidate differ by {metrics['search/relative_margin']:.2%} of their strength "
-        f"on average, so that the start decides and not the task; maybe {', or '.join(reasons)}"
+        f"on average, by {metrics['search/relative_margin_start']:.2%} at the start, so that the start decides more "
+        f"than the task; maybe {', or '.join(reasons)}"
     )
 
 

@@ -7,9 +7,12 @@ import numpy as np
 
 from halfnas.spaces import SearchSpace, Strengths, ordered
 
-#: Chosen and next strength that differ by less than this part of the chosen one, in the mean, are a tie-break: the
-#: random start of alpha, of a standard deviation of 1e-3, makes 0.001.
+#: Chosen and next strength are a tie-break that differ, in the mean, by less than this part of the chosen one ...
 TIE = 0.01
+#: ... and by less than so many times what they differed by at the start: a difference that is no more than drawn ...
+TIMES_START = 10.0
+#: ... or by no more than rounding makes, which is up to 1e-7.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class Decisions:
         """The same as a part of the chosen strength."""
         return float(np.mean([(first - second) / first if first else 0.0 for first, second in self.strengths.values()]))
 
-    @property
-    def is_tie_break(self) -> bool:
-        """Whether next to nothing tells chosen candidates from others."""
-        return self.relative_margin < TIE
+    def is_tie_break(self, start: "Decisions") -> bool:
+        """Whether little more than at the start tells chosen candidates from others.
+
+        After a start of equal candidates the least difference is what the task has made, so that only rounding counts.
+        """
+        return self.relative_margin < min(TIE, max(TIMES_START * start.relative_margin, ROUNDING))

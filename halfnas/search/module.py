@@ -106,19 +106,20 @@ class BilevelSearch(SupernetSearch):
         return super().metrics() | {
             "search/moved_edges_chance": decisions.moved_by_chance,
             "search/relative_margin": decisions.relative_margin,
-            "search/tie_break": float(decisions.is_tie_break),
+            "search/relative_margin_start": self._start.relative_margin,
+            "search/tie_break": float(decisions.is_tie_break(self._start)),
             "search/architecture_epochs": float(max(self.epochs - self.frozen_epochs, 0)),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the start preferred."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["start"] = self._start.chosen
+        checkpoint["start"] = {"chosen": self._start.chosen, "strengths": self._start.strengths}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from that start."""
         super().on_load_checkpoint(checkpoint)
-        self._start = replace(self._start, chosen=checkpoint["start"])
+        self._start = replace(self._start, **checkpoint["start"])
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """SGD on the weights, Adam on the architecture; they share no parameter."""
@@ -146,14 +147,12 @@ class BilevelSearch(SupernetSearch):
     def on_train_epoch_start(self) -> None:
         """Set what changes from epoch to epoch."""
         set_learning_rate(self.step.architecture, self.architecture_learning_rate)
+        super().on_train_epoch_start()
         self._log(
             1,
             architecture_learning_rate=self.architecture_learning_rate,
-            regularizer_weight=0.0
-            if self.regularizer is None
-            else self.regularizer.weight_at(self.current_epoch, self.epochs),
+            regularizer_weight=self.step.regularizer_weight,
         )
-        super().on_train_epoch_start()
 
     def on_train_epoch_end(self) -> None:
         """Log what the steps of the epoch measured, and where the architecture stands."""

@@ -13,7 +13,7 @@ from halfnas.data import SearchData
 from halfnas.memory import MIB, peak_live_memory, saved_for_backward
 
 KEY, PEAK = "search/step_activations_mib", "search/peak_live_mib"
-TRAINED = ("darts", "darts2", "pcdarts", "beta_pcdarts", "gdas", "drnas", "random_ws")
+TRAINED = ("darts", "darts2", "pcdarts", "beta_pcdarts", "beta_pcdarts_published", "gdas", "drnas", "random_ws")
 
 
 @pytest.fixture

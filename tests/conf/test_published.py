@@ -79,7 +79,7 @@ EVALUATION = {  # quark0/darts, cnn/train.py, with --auxiliary --cutout
         ("darts", DARTS),
         ("darts2", DARTS2),
         ("pcdarts", PCDARTS),
-        ("beta_pcdarts", BETA_PCDARTS),
+        ("beta_pcdarts_published", BETA_PCDARTS),
         ("gdas", GDAS),
         ("drnas", DRNAS),
     ],
@@ -90,6 +90,19 @@ def test_search_is_the_published_one(settings, searcher, published, dataset):
     assert {name: cfg.searcher[name] for name in published} == published
     assert cfg.searcher.edge_normalization is None  # with partial channels only; DrNAS has none with them either
     assert (cfg.space.init_channels, cfg.space.num_cells) == (16, 8)
+
+
+def test_the_default_differs_from_the_published_one_in_the_weight_alone(settings):
+    ours, published = settings("dataset=cifar10"), settings("dataset=cifar10", "searcher=beta_pcdarts_published")
+    assert (ours.searcher.regularizer.weight, published.searcher.regularizer.weight) == (1.0, 25.0)
+    ours.searcher.regularizer.weight = 25.0
+    assert ours == published
+
+
+@pytest.mark.parametrize("name", ["half_cifar10", "half_cifar100", "random_cifar10"])
+def test_the_papers_experiments_have_the_published_searcher(settings, name):
+    searcher = settings(f"experiment={name}").searcher
+    assert {key: searcher[key] for key in BETA_PCDARTS} == BETA_PCDARTS
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])

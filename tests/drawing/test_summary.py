@@ -189,14 +189,16 @@ def test_a_tie_break_is_said():
     moved = "Edges that prefer another candidate than at the start: 50% (two random choices: 75%)"
     assert describe_decisions(decisions) == moved
     tie = {
-        "search/tie_break": 1.0, "search/relative_margin": 0.00064, "search/regularizer_weight": 16.6667,
-        "search/architecture_learning_rate": 6e-4, "search/architecture_epochs": 2.0,
+        "search/tie_break": 1.0, "search/relative_margin": 0.00064, "search/relative_margin_start": 0.0007,
+        "search/regularizer_weight": 16.6667, "search/architecture_learning_rate": 6e-4,
+        "search/architecture_epochs": 2.0,
     }  # fmt: skip
     first, second = describe_decisions(decisions | tie).split("\n")
     assert first == moved
     assert second == (
-        "A tie-break: chosen and next candidate differ by 0.06% of their strength on average, so that the start "
-        "decides and not the task; maybe the regulariser, with a weight of 16.7 in the end, outweighs the task, or "
-        "searcher.architecture_learning_rate=0.0006 is too low, or 2 epochs of architecture steps are too few"
+        "A tie-break: chosen and next candidate differ by 0.06% of their strength on average, by 0.07% at the start, "
+        "so that the start decides more than the task; maybe the regulariser, with a weight of 16.7 in the end, "
+        "outweighs the task, or searcher.architecture_learning_rate=0.0006 is too low, or 2 epochs of architecture "
+        "steps are too few"
     )
     assert "regulariser" not in describe_decisions(decisions | tie | {"search/regularizer_weight": 0.0})

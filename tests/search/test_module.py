@@ -116,11 +116,16 @@ def same(first, second):
     return all(a.equal(b) for a, b in zip(first, second, strict=True))
 
 
+def merged(name):
+    """What conf/searcher/NAME.yaml says on top of what it builds on."""
+    content = OmegaConf.load(CONF / "searcher" / f"{name}.yaml")
+    bases = [merged(base) for base in content.pop("defaults", []) if base != "_self_"]
+    return OmegaConf.merge(*bases, content)
+
+
 def load(name, **overrides):
     """The searcher of conf/searcher/NAME.yaml, on a mask without a choice, which is quick."""
-    content = OmegaConf.load(CONF / "searcher" / f"{name}.yaml")
-    bases = [OmegaConf.load(CONF / "searcher" / f"{b}.yaml") for b in content.pop("defaults", []) if b != "_self_"]
-    settings = OmegaConf.merge(*bases, content)
+    settings = merged(name)
     mask = Mask("darts", {kind: [("skip_connect",)] * 14 for kind in ("normal", "reduce")})
     space = DartsSpace(init_channels=4, num_cells=3, in_channels=1)
     del settings["train_fraction"]  # of the data
@@ -144,7 +149,8 @@ def test_learning_rate_of_the_published_methods(name, first, last):
 def test_beta_pcdarts_is_pcdarts_with_the_regularizer():
     module, plain = load("beta_pcdarts"), load("pcdarts")
     assert isinstance(module.regularizer, BetaDecay)
-    assert module.regularizer.weight == 25.0
+    assert module.regularizer.weight == 1.0
+    assert load("beta_pcdarts_published").regularizer.weight == 25.0
     assert plain.regularizer is None
     assert module.frozen_epochs == plain.frozen_epochs == 15
     assert module.supernet.layers[0].edges[0].partial_channels == 4

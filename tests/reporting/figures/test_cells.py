@@ -47,7 +47,8 @@ def test_the_only_cell(tmp_path, write_run):
 @pytest.mark.parametrize("tie", [0.0, 1.0])
 def test_a_tie_break_is_said(tmp_path, write_run, tie):
     metrics = {
-        "search/tie_break": tie, "search/relative_margin": 0.001, "search/regularizer_weight": 24.5,
+        "search/tie_break": tie, "search/relative_margin": 0.001, "search/relative_margin_start": 0.001,
+        "search/regularizer_weight": 24.5,
         "search/architecture_learning_rate": 6e-3, "search/architecture_epochs": 16,
     }  # fmt: skip
     write_run(tmp_path / "a", genotype=find_genotype("darts_v2"), metrics=metrics)
