@@ -27,7 +27,7 @@ def test_a_pipeline_ran_as_it_was_asked_to(ran):
     assert ran() == SETTINGS
 
 
-@pytest.mark.parametrize("stage", ["pipeline", "search"])
+@pytest.mark.parametrize("stage", ["pipeline", "search", "search+evaluate"])
 def test_pruner_and_ratio_of_a_given_mask(ran, stage):
     found = ran(mask="elsewhere/mask.json", stage=stage)
     assert (found["pruner"], found["ratio"], found["searcher.epochs"]) == ("random", 0.25, 3)
