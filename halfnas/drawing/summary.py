@@ -99,15 +99,15 @@ def describe_tie(metrics: Mapping[str, float]) -> str | None:
     if not metrics.get("search/tie_break"):
         return None
     weight, rate = metrics["search/regularizer_weight"], metrics["search/architecture_learning_rate"]
-    reasons = [f"the regulariser, with a weight of {weight:.3g} in the end, outweighs the task"] if weight else []
+    reasons = [f"the regulariser's weight, {weight:.3g} in the end, too high"] if weight else []
     reasons += [
-        f"searcher.architecture_learning_rate={rate:.3g} is too low",
-        f"{metrics['search/architecture_epochs']:.0f} epochs of architecture steps are too few",
+        f"searcher.architecture_learning_rate={rate:.3g} too low",
+        f"{metrics['search/architecture_epochs']:.0f} epochs of architecture steps too few",
     ]
     return (
-        f"A tie-break: chosen and next candidate differ by {metrics['search/relative_margin']:.2%} of their strength "
-        f"on average, by {metrics['search/relative_margin_start']:.2%} at the start, so that the start decides more "
-        f"than the task; maybe {', or '.join(reasons)}"
+        f"A tie-break: chosen and next candidate differ by {metrics['search/relative_margin']:.2%} of their strength, at "
+        f"the start by {metrics['search/relative_margin_start']:.2%}, so that the start decides more than the task; maybe "
+        f"{', or '.join(reasons)}"
     )
 
 

@@ -196,9 +196,8 @@ def test_a_tie_break_is_said():
     first, second = describe_decisions(decisions | tie).split("\n")
     assert first == moved
     assert second == (
-        "A tie-break: chosen and next candidate differ by 0.06% of their strength on average, by 0.07% at the start, "
-        "so that the start decides more than the task; maybe the regulariser, with a weight of 16.7 in the end, "
-        "outweighs the task, or searcher.architecture_learning_rate=0.0006 is too low, or 2 epochs of architecture "
-        "steps are too few"
+        "A tie-break: chosen and next candidate differ by 0.06% of their strength, at the start by 0.07%, so that the "
+        "start decides more than the task; maybe the regulariser's weight, 16.7 in the end, too high, or "
+        "searcher.architecture_learning_rate=0.0006 too low, or 2 epochs of architecture steps too few"
     )
     assert "regulariser" not in describe_decisions(decisions | tie | {"search/regularizer_weight": 0.0})

@@ -54,7 +54,7 @@ def test_a_tie_break_is_said(tmp_path, write_run, tie):
     write_run(tmp_path / "a", genotype=find_genotype("darts_v2"), metrics=metrics)
     [drawing], _ = cell_figures(read_study([tmp_path]).groups)
     assert ("A tie-break: " in drawing.caption) == bool(tie)
-    assert drawing.caption.endswith("16 epochs of architecture steps are too few." if tie else "the only one.")
+    assert drawing.caption.endswith("16 epochs of architecture steps too few." if tie else "the only one.")
 
 
 def test_cells_that_cannot_be_drawn_are_named(tmp_path, write_run):
