@@ -105,9 +105,9 @@ def describe_tie(metrics: Mapping[str, float]) -> str | None:
         f"{metrics['search/architecture_epochs']:.0f} epochs of architecture steps too few",
     ]
     return (
-        f"A tie-break: chosen and next candidate differ by {metrics['search/relative_margin']:.2%} of their strength, at "
-        f"the start by {metrics['search/relative_margin_start']:.2%}, so that the start decides more than the task; maybe "
-        f"{', or '.join(reasons)}"
+        f"A tie-break: chosen and next candidate differ by {metrics['search/relative_margin']:.2%} of their strength, "
+        f"at the start by {metrics['search/relative_margin_start']:.2%}, so that the start decides more than the task; "
+        f"maybe {', or '.join(reasons)}"
     )
 
 

@@ -66,6 +66,8 @@ METRICS = (
     Metric("evaluate/test_acc", "test accuracy", PERCENT),
     Metric("evaluate/val_acc", "held-out accuracy", PERCENT),
     Metric("search/true_acc", "trained accuracy, by table", PERCENT),
+    Metric("search/true_rank", "share of the space that is better, by table", PERCENT),
+    Metric("search/true_gap", "gap to the best that the mask leaves, by table", PERCENT),
     Metric("search/val_acc", "supernet accuracy", PERCENT),
     Metric("search/moved_edges", "edges that moved from the start", PERCENT),
     Metric("search/tie_break", "tie-breaks", PERCENT),

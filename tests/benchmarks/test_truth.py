@@ -1,4 +1,4 @@
-"""`benchmarks/truth.py`: means, gains over a draw from the mask, and differences paired by seed, on a worked example."""
+"""`benchmarks/truth.py`: means, gains over a draw from the mask, differences paired by seed; a worked example."""
 
 import csv
 import importlib.util
