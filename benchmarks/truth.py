@@ -1,7 +1,7 @@
 """Tables of what searches have found by a table of trained accuracy, with intervals and differences paired by seed.
 
     python train.py -m hparams_search=benchmark_pruners
-    python benchmarks/truth.py multirun/DATE/TIME --baseline pruner=none searcher=beta_pcdarts --csv OUT.csv
+    python benchmarks/truth.py multirun/DATE/TIME --baseline pruner=none --baseline searcher=beta_pcdarts --csv OUT.csv
 
 Prints a row a group, for benchmarks/README.md; --csv writes the same with all digits. `gain` is what was found less the
 mean of what the run's own mask leaves, which is what an architecture drawn from it is worth on average. A difference
@@ -91,7 +91,9 @@ def readable(row: Mapping[str, Cell]) -> dict[str, Cell]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--baseline", nargs="+", default=[], metavar="KEY=VALUE", help="of the group compared with")
+    parser.add_argument(
+        "--baseline", action="append", default=[], metavar="KEY=VALUE", help="of the group compared with"
+    )
     parser.add_argument("--title", default="Trained accuracy of what was found")
     parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()

@@ -98,17 +98,22 @@ def describe_tie(metrics: Mapping[str, float]) -> str | None:
     """Say that what a search found is a tie-break, and what may have made it one; None where it is none."""
     if not metrics.get("search/tie_break"):
         return None
-    weight, rate = metrics["search/regularizer_weight"], metrics["search/architecture_learning_rate"]
-    reasons = [f"the regulariser's weight, {weight:.3g} in the end, too high"] if weight else []
-    reasons += [
-        f"searcher.architecture_learning_rate={rate:.3g} too low",
-        f"{metrics['search/architecture_epochs']:.0f} epochs of architecture steps too few",
-    ]
-    return (
-        f"A tie-break: chosen and next candidate differ by {metrics['search/relative_margin']:.2%} of their strength, "
-        f"at the start by {metrics['search/relative_margin_start']:.2%}, so that the start decides more than the task; "
-        f"maybe {', or '.join(reasons)}"
-    )
+    known = {key.removeprefix("search/"): value for key, value in metrics.items()}
+    said, reasons = "A tie-break: ", []
+    if known.keys() >= {"relative_margin", "relative_margin_start"}:
+        said += (
+            f"chosen and next candidate differ by {known['relative_margin']:.2%} of their strength, at the start by "
+            f"{known['relative_margin_start']:.2%}, so that "
+        )
+    if known.get("regularizer_weight"):
+        reasons.append(f"the regulariser's weight, {known['regularizer_weight']:.3g} in the end, too high")
+    if "architecture_learning_rate" in known:
+        rate = known["architecture_learning_rate"]
+        reasons.append(f"searcher.architecture_learning_rate={rate:.3g} too low")
+    if "architecture_epochs" in known:
+        reasons.append(f"{known['architecture_epochs']:.0f} epochs of architecture steps too few")
+    said += "the start decides more than the task"
+    return f"{said}; maybe {', or '.join(reasons)}" if reasons else said
 
 
 def describe_genotype(genotype: Genotype) -> str:

@@ -1,5 +1,6 @@
 """Runs that differ in nothing but the seed, and what tells one group of them from another."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,14 @@ class Group:
         told = [(key, value) for key, value in self.settings.items() if value is not None]
         parts = [str(value) if key in (*CHOICES, "genotype") else f"{key} {value}" for key, value in told]
         return ", ".join(parts) or "all runs"
+
+    @cached_property
+    def short(self) -> str:
+        """The same for figures, where room is short: a setting without its group, if no other group has one like it."""
+        tails = Counter(key.split(".", 1)[-1] for key in self.all_settings)
+        short = {key: key.split(".", 1)[-1] for key in self.settings}
+        named = {name if tails[name] < 2 else key: self.settings[key] for key, name in short.items()}
+        return Group(named, self.runs).name if len(named) == len(short) else self.name
 
     @property
     def all_settings(self) -> Mapping[str, Setting]:

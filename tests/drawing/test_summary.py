@@ -8,6 +8,7 @@ from halfnas.drawing.summary import (
     describe_decisions,
     describe_genotype,
     describe_mask,
+    describe_tie,
     print_summary,
     stage_table,
 )
@@ -201,3 +202,4 @@ def test_a_tie_break_is_said():
         "searcher.architecture_learning_rate=0.0006 too low, or 2 epochs of architecture steps too few"
     )
     assert "regulariser" not in describe_decisions(decisions | tie | {"search/regularizer_weight": 0.0})
+    assert describe_tie({"search/tie_break": 1.0}) == "A tie-break: the start decides more than the task"

@@ -194,3 +194,15 @@ def test_a_baseline_that_is_not_one_group(wanted, message):
 def test_no_group_to_compare_with():
     with pytest.raises(ValueError, match="no baseline: no run is done"):
         find_baseline([])
+
+
+def test_names_for_figures_leave_out_a_group_of_settings_that_is_clear():
+    (first, _) = group_runs(
+        [
+            run(searcher__partial_channels=k, searcher__epochs=epochs, evaluation__epochs=5)
+            for k, epochs in ((1, 5), (4, 6))
+        ]
+    )
+    both = Group({"searcher.partial_channels": 1, "searcher.epochs": 5}, first.runs)
+    assert both.name == "searcher.partial_channels 1, searcher.epochs 5"
+    assert both.short == "partial_channels 1, searcher.epochs 5"

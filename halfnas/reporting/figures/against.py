@@ -143,7 +143,7 @@ def _rows(series_of_group: dict[Group, Series], metric: Metric) -> tuple[Figure,
     values = [dot for group in groups for dot in _dots(group, metric)]
     low, high, cut = limits(values, list(found.values()), from_zero=metric not in ACCURACIES)
     axes.set(xlim=(low, high), ylim=(len(groups) - 0.5, -0.5), xlabel=axis_label(metric))
-    axes.set_yticks(range(len(groups)), [kit.row_name(group.name) for group in groups], fontsize=kit.FONT - 1)
+    axes.set_yticks(range(len(groups)), [kit.row_name(group.short) for group in groups], fontsize=kit.FONT - 1)
     return figure, cut
 
 

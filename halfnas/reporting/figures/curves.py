@@ -83,7 +83,7 @@ def learning_curves(series: Sequence[Series]) -> Drawing | None:
         axes.set_xlabel(f"epoch of the {stage} stage", fontsize=kit.FONT)
         axes.set_ylabel(f"{BY_KEY[key].label}\n{key}", fontsize=kit.FONT)
     if len(shown) > 1:
-        entries = [(kit.shorten(group.name), *looks[group]) for group in shown]
+        entries = [(kit.shorten(group.short), *looks[group]) for group in shown]
         kit.legend_below(figure, [Line2D([], [], color=c, ls=line, lw=2, label=name) for name, c, line in entries])
     counts = [len(group.runs) for group in shown]
     most = max(counts)

@@ -44,7 +44,7 @@ class Axis:
 
     def without(self, group: Group) -> str:
         """Name a group by its other settings."""
-        return Group({key: value for key, value in group.settings.items() if key != self.key}, group.runs).name
+        return Group({key: value for key, value in group.settings.items() if key != self.key}, group.runs).short
 
 
 RATIO = Axis("ratio", "ratio", "ratio of candidates kept")

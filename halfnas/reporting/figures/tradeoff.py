@@ -80,7 +80,7 @@ def _drawing(series: Sequence[Series], accuracy: Metric, memory: Metric, lacking
     left, right, cut_x = limits([m for m, _ in points.values()], [x[group] for group in points])
     bottom, top, cut_y = limits([a for _, a in points.values()], [y[group] for group in points])
     axes.set(xlim=(max(0.0, left), right), ylim=(bottom, top), xlabel=axis_label(memory), ylabel=axis_label(accuracy))
-    named = [(kit.shorten(group.name, 32), points[group]) for group in front[:MAX_LABELS]]
+    named = [(kit.shorten(group.short, 32), points[group]) for group in front[:MAX_LABELS]]
     _label(axes, named, list(points.values()))
     drawn = [each for each in series if each.number is not None and any(group in points for group in each.groups)]
     if len(drawn) > 1:

@@ -46,7 +46,7 @@ def found_and_left(series: Sequence[Series]) -> Drawing | None:
         axes.errorbar(found[group].mean, row, xerr=reach, color=each.colour, marker=each.marker, zorder=5, **BAR)
     axes.set(xlim=(low, high), ylim=(len(groups) - 0.5, -0.5))
     axes.set_xlabel(axis_label(TRUE), fontsize=kit.FONT)
-    axes.set_yticks(range(len(groups)), [kit.row_name(group.name) for group in groups], fontsize=kit.FONT - 1)
+    axes.set_yticks(range(len(groups)), [kit.row_name(group.short) for group in groups], fontsize=kit.FONT - 1)
     shade = Patch(facecolor=kit.MIST, label="from the mean to the best of what the masks leave")
     kit.legend_below(figure, [shade, Line2D([], [], color=kit.INK, label="a seed", **DOT)], 0.25)
     cut = any(end is not None and not low <= end <= high for s in found.values() for end in (s.low, s.high))
@@ -91,7 +91,7 @@ def truth_over_epochs(series: Sequence[Series]) -> Drawing | None:
         axes.plot(epochs, _percent(means), color=colour, lw=1.6, zorder=5)
         for end, line in zip(left[group], (":", "--"), strict=True):
             axes.axhline(end, color=kit.GREY, ls=line, lw=1.0)
-        axes.set_title(kit.wrapped(kit.shorten(group.name, 76), 38), fontsize=kit.FONT - 2)
+        axes.set_title(kit.wrapped(kit.shorten(group.short, 68), 34), fontsize=kit.FONT - 2)
     panels[0, 0].set_ylim(low, high)
     figure.text(0.5, 0.12 / height, "epoch of the search", fontsize=kit.FONT, ha="center")
     figure.supylabel(axis_label(TRUE), fontsize=kit.FONT, ha="center", x=0.02)
