@@ -29,7 +29,8 @@ FONT = 9.0  # axes and legends
 LABEL = 8.0  # within a drawn cell or beside a grid
 WIDTH = 7.0  # of a plot; readable on a phone, and on paper
 DPI = 150
-NAME_LENGTH = 48
+NAME_LENGTH, LEGEND_LENGTH = 48, 76
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def new_axes(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
@@ -102,9 +103,10 @@ def wrapped(text: str, letters: int = 84) -> str:
     return "\n".join(textwrap.wrap(text, letters))
 
 
-def row_name(name: str) -> str:
-    """Make a name fit beside a row of a plot, on two lines if need be."""
-    return wrapped(shorten(name, 2 * NAME_LENGTH - 8), NAME_LENGTH)
+def row_name(name: str, letters: int = NAME_LENGTH) -> str:
+    """Make a name fit beside a row of a plot or above it, on several lines, broken after commas."""
+    parts = (shorten(part, letters - 1).replace(" ", NO_BREAK) for part in name.split(", "))
+    return wrapped(", ".join(parts), letters).replace(NO_BREAK, " ")
 
 
 def text_width(text: str, size: float) -> float:

@@ -15,7 +15,9 @@ from halfnas.reporting.figures.series import (
     Series,
     axis_label,
     comparable_series,
+    frame,
     limits,
+    outside,
     summaries_of,
 )
 from halfnas.reporting.groups import Group
@@ -69,10 +71,11 @@ def against(axis: Axis, series: Sequence[Series], metric: Metric, section: str) 
     if sum(counts) < 2 or not any(len(axis.values(each.groups)) > 1 for each in having):
         return None
     drawn = [each for each in having if each.groups and each.number is not None]
-    figure, cut = _lines(axis, drawn, metric)
+    figure, cut, bottom = _lines(axis, drawn, metric)
     alone = any(s.low is None for each in drawn for s in summaries_of(each.groups, metric).values())
     note = left_out(sum(bool(each.groups) for each in having) - len(drawn), "settings")
     caption = _caption(metric, counts, dotted=len(drawn) <= MAX_DOTTED or alone, cut=cut) + note
+    caption += outside([dot for each in drawn for group in each.groups for dot in _dots(group, metric)], bottom)
     name = axis.key.split(".", 1)[-1].replace(".", "_")
     return Drawing(f"{_name(metric)}_by_{name}", section, f"{_title(metric)} against {axis.title}", figure, caption)
 
@@ -90,14 +93,18 @@ def _caption(metric: Metric, counts: Sequence[int], *, dotted: bool, cut: bool) 
     return f"{explained}{'; open dots: single seeds.' if dotted else '.'}{CUT if cut else ''}"
 
 
-def _lines(axis: Axis, series: Sequence[Series], metric: Metric) -> tuple[Figure, bool]:
-    """Draw a line a series; whether bars are cut off stands beside the figure."""
+def _lines(axis: Axis, series: Sequence[Series], metric: Metric) -> tuple[Figure, bool, float]:
+    """Draw a line a series; whether bars are cut off, and where the frame begins, stand beside the figure."""
     figure, axes = kit.new_axes(3.8)
     groups = [group for each in series for group in each.groups]
     found, values = summaries_of(groups, metric), axis.values(groups)
     places = {value: float(number) if axis.even else value for number, value in enumerate(values)}
     ticks = {places[value]: f"{value:g}" for value in values}
     width = max(ticks) - min(ticks)
+    every = [dot for group in found for dot in _dots(group, metric)]
+    bottom, top, cut = limits(every, list(found.values()), from_zero=metric not in ACCURACIES)
+    if metric in ACCURACIES and min(every) < frame(every)[0]:
+        bottom, top, cut = *frame(every), True
     apart = min(0.02 if axis.even else 0.007, 0.05 / len(series)) * width  # or bars would hide each other
     for number, each in enumerate(series):
         shift = apart * (number - (len(series) - 1) / 2)
@@ -113,27 +120,26 @@ def _lines(axis: Axis, series: Sequence[Series], metric: Metric) -> tuple[Figure
         x = sorted(shown)
         summaries = [found[shown[at]] for at in x]
         for at in x:
-            dots = _dots(shown[at], metric)
+            dots = [dot for dot in _dots(shown[at], metric) if dot >= bottom]
             if len(series) <= MAX_DOTTED or found[shown[at]].low is None:
                 axes.plot([at] * len(dots), dots, color=each.colour, **DOT)
         axes.errorbar(
             x, [s.mean for s in summaries], yerr=[*zip(*(s.reach for s in summaries), strict=True)], color=each.colour,
             marker=each.marker, ls=each.line, lw=1.5, **BAR,
         )  # fmt: skip
-    dots = [dot for group in found for dot in _dots(group, metric)]
-    bottom, top, cut = limits(dots, list(found.values()), from_zero=metric not in ACCURACIES)
     axes.set(xlabel=axis.label, ylabel=axis_label(metric), ylim=(bottom, top))
     if len(ticks) <= 9:
         axes.set_xticks(list(ticks), list(ticks.values()))
     if len(series) > 1:
         kit.legend_below(figure, [each.handle() for each in series], 0.02)
-    return figure, cut
+    return figure, cut, bottom
 
 
 def _rows(series_of_group: dict[Group, Series], metric: Metric) -> tuple[Figure, bool]:
     """Draw a row a group; whether bars are cut off stands beside the figure."""
     groups = list(series_of_group)
-    figure, axes = kit.new_axes(1.0 + 0.27 * len(groups))
+    names = [kit.row_name(group.short) for group in groups]
+    figure, axes = kit.new_axes(1.0 + row_height(names) * len(groups))
     found = summaries_of(groups, metric)
     for row, (group, each) in enumerate(series_of_group.items()):
         dots = _dots(group, metric)
@@ -143,8 +149,13 @@ def _rows(series_of_group: dict[Group, Series], metric: Metric) -> tuple[Figure,
     values = [dot for group in groups for dot in _dots(group, metric)]
     low, high, cut = limits(values, list(found.values()), from_zero=metric not in ACCURACIES)
     axes.set(xlim=(low, high), ylim=(len(groups) - 0.5, -0.5), xlabel=axis_label(metric))
-    axes.set_yticks(range(len(groups)), [kit.row_name(group.short) for group in groups], fontsize=kit.FONT - 1)
+    axes.set_yticks(range(len(groups)), names, fontsize=kit.FONT - 1)
     return figure, cut
+
+
+def row_height(names: Sequence[str]) -> float:
+    """The inches that a row takes, by the most lines of a name."""
+    return max(0.27, 0.1 + 0.14 * max(name.count("\n") + 1 for name in names))
 
 
 def _dots(group: Group, metric: Metric) -> list[float]:

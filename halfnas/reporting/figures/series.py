@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from matplotlib.lines import Line2D
 
 from halfnas.drawing import kit
@@ -86,7 +87,15 @@ class Series:
     def handle(self, line: str | None = None) -> Line2D:
         """Make its entry in a legend, with another style of line if one is given."""
         style = self.line if line is None else line
-        return Line2D([], [], color=self.colour, marker=self.marker, ls=style, ms=5, label=kit.shorten(self.name))
+        return Line2D(
+            [],
+            [],
+            color=self.colour,
+            marker=self.marker,
+            ls=style,
+            ms=5,
+            label=kit.shorten(self.name, kit.LEGEND_LENGTH),
+        )
 
 
 def series_of(groups: Sequence[Group], axis: Axis = RATIO) -> list[Series]:
@@ -145,3 +154,17 @@ def limits(values: Sequence[float], summaries: Sequence[Summary], from_zero: boo
     if from_zero:
         bottom, top = 0.0, max(top, 1e-9)
     return bottom, top, any(not bottom <= end <= top for end in ends)
+
+
+def frame(values: Sequence[float]) -> tuple[float, float]:
+    """Choose the ends of an axis of percents; a few values that are far below all others leave room for these."""
+    high, tenth = max(values), float(np.percentile(values, 10))
+    low = max(min(values), tenth - 1.5 * (high - tenth))
+    edge = 0.06 * (high - low) or 1.0
+    return max(low - edge, 0.0), min(high + edge, 100.0)
+
+
+def outside(values: Sequence[float], low: float) -> str:
+    """Say in a sentence what is worse than such an axis shows; empty where nothing is."""
+    below = [value for value in values if value < low]
+    return f" Below the frame: {len(below)} of {len(values)}, down to {min(below):.1f}." if below else ""

@@ -8,10 +8,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from halfnas.drawing import kit
-from halfnas.reporting.figures.against import BAR, DOT, MAX_ROWS
+from halfnas.reporting.figures.against import BAR, DOT, MAX_ROWS, row_height
 from halfnas.reporting.figures.curves import seed_curves
 from halfnas.reporting.figures.drawing import Drawing, left_out, seeds
-from halfnas.reporting.figures.series import CUT, Series, axis_label, summaries_of
+from halfnas.reporting.figures.series import CUT, Series, axis_label, frame, outside, summaries_of
 from halfnas.reporting.groups import Group
 from halfnas.reporting.metrics import BY_KEY, INTERVAL, most_accurate
 
@@ -31,8 +31,9 @@ def found_and_left(series: Sequence[Series]) -> Drawing | None:
     dots = {group: _percent(group.values(TRUE.key).values()) for group in groups}
     left = {group: (_mean(group, MEAN_LEFT), _mean(group, BEST_LEFT)) for group in groups}
     everything = [*(dot for each in dots.values() for dot in each), *(end for ends in left.values() for end in ends)]
-    low, high = _frame(everything)
-    figure, axes = kit.new_axes(1.0 + 0.34 * len(groups))
+    low, high = frame(everything)
+    names = [kit.row_name(group.short) for group in groups]
+    figure, axes = kit.new_axes(1.0 + max(0.34, row_height(names)) * len(groups))
     for row, group in enumerate(groups):
         start, end = left[group]
         axes.add_patch(Rectangle((start, row - 0.38), end - start, 0.76, color=kit.MIST, lw=0, zorder=0.5))
@@ -40,20 +41,20 @@ def found_and_left(series: Sequence[Series]) -> Drawing | None:
         # Equal architectures would lie on one another: dots are spread over the height of the row.
         spread = np.linspace(-0.25, 0.25, len(dots[group])) if len(dots[group]) > 1 else np.zeros(1)
         for dot, shift in zip(dots[group], spread, strict=True):
-            outside = {"marker": "<", "ms": 4.5, "clip_on": False} if dot < low else {}
-            axes.plot(max(dot, low), row + shift, color=each.colour, **DOT | outside)
+            below = {"marker": "<", "ms": 4.5, "clip_on": False} if dot < low else {}
+            axes.plot(max(dot, low), row + shift, color=each.colour, **DOT | below)
         reach = [[end] for end in found[group].reach]
         axes.errorbar(found[group].mean, row, xerr=reach, color=each.colour, marker=each.marker, zorder=5, **BAR)
     axes.set(xlim=(low, high), ylim=(len(groups) - 0.5, -0.5))
     axes.set_xlabel(axis_label(TRUE), fontsize=kit.FONT)
-    axes.set_yticks(range(len(groups)), [kit.row_name(group.short) for group in groups], fontsize=kit.FONT - 1)
+    axes.set_yticks(range(len(groups)), names, fontsize=kit.FONT - 1)
     shade = Patch(facecolor=kit.MIST, label="from the mean to the best of what the masks leave")
     kit.legend_below(figure, [shade, Line2D([], [], color=kit.INK, label="a seed", **DOT)], 0.25)
     cut = any(end is not None and not low <= end <= high for s in found.values() for end in (s.low, s.high))
     caption = (
         f"What the architectures found are worth by the table, `{TRUE.key}`, {seeds([*map(len, dots.values())])}. "
         f"Bars: {INTERVAL}. Shaded: from `{MEAN_LEFT}`, what drawing architectures from the mask gives on average, to "
-        f"`{BEST_LEFT}`; means over seeds.{CUT if cut else ''}{_outside(everything, low)}"
+        f"`{BEST_LEFT}`; means over seeds.{CUT if cut else ''}{outside(everything, low)}"
         f"{left_out(len(series_of_group) - len(groups), 'groups')}"
     )
     return Drawing("search_true_acc_by_group", SECTION, "What was found, and what the masks leave", figure, caption)
@@ -78,7 +79,7 @@ def truth_over_epochs(series: Sequence[Series]) -> Drawing | None:
     curves = {group: seed_curves(group, "search", TRUE.key) for group in groups}
     left = {group: (_mean(group, MEAN_LEFT), _mean(group, BEST_LEFT)) for group in groups}
     values = [value for each in curves.values() for curve in each for value in _percent(curve.values())]
-    low, high = _frame([*values, *(end for ends in left.values() for end in ends)])
+    low, high = frame([*values, *(end for ends in left.values() for end in ends)])
     for axes, group in zip(panels.flat, groups, strict=False):
         kit.plain(axes)
         colour = series_of_group[group].colour
@@ -91,7 +92,7 @@ def truth_over_epochs(series: Sequence[Series]) -> Drawing | None:
         axes.plot(epochs, _percent(means), color=colour, lw=1.6, zorder=5)
         for end, line in zip(left[group], (":", "--"), strict=True):
             axes.axhline(end, color=kit.GREY, ls=line, lw=1.0)
-        axes.set_title(kit.wrapped(kit.shorten(group.short, 68), 34), fontsize=kit.FONT - 2)
+        axes.set_title(kit.row_name(group.short, 34), fontsize=kit.FONT - 2)
     panels[0, 0].set_ylim(low, high)
     figure.text(0.5, 0.12 / height, "epoch of the search", fontsize=kit.FONT, ha="center")
     figure.supylabel(axis_label(TRUE), fontsize=kit.FONT, ha="center", x=0.02)
@@ -100,24 +101,10 @@ def truth_over_epochs(series: Sequence[Series]) -> Drawing | None:
     kit.legend_below(figure, [Line2D([], [], color=colour, ls=ls, label=label) for label, ls, colour in lines])
     caption = (
         f"`{TRUE.key}` of the architecture that would be chosen after each epoch, a dot a seed, "
-        f"{seeds([*map(len, curves.values())])}.{_outside(values, low)}"
+        f"{seeds([*map(len, curves.values())])}.{outside(values, low)}"
         f"{left_out(len(series_of_group) - len(groups), 'groups')}"
     )
     return Drawing("true_acc_over_epochs", "Learning curves", "Trained accuracy over epochs", figure, caption)
-
-
-def _frame(values: Sequence[float]) -> tuple[float, float]:
-    """The ends of an axis; a few architectures without a path from input to output leave room for the others."""
-    high, tenth = max(values), float(np.percentile(values, 10))
-    low = max(min(values), tenth - 1.5 * (high - tenth))
-    edge = 0.06 * (high - low) or 1.0
-    return max(low - edge, 0.0), min(high + edge, 100.0)
-
-
-def _outside(values: Sequence[float], low: float) -> str:
-    """Say in a sentence what is worse than an axis shows; empty where nothing is."""
-    below = [value for value in values if value < low]
-    return f" Below the frame: {len(below)} of {len(values)}, down to {min(below):.1f}." if below else ""
 
 
 def _mean(group: Group, key: str) -> float:
