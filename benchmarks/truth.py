@@ -3,13 +3,14 @@
     python train.py -m hparams_search=benchmark_pruners
     python benchmarks/truth.py multirun/DATE/TIME --baseline pruner=none --baseline searcher=beta_pcdarts --csv OUT.csv
 
-Prints a row a group, for benchmarks/README.md; --csv writes the same with all digits. `gain` is what was found less the
-mean of what the run's own mask leaves, which is what an architecture drawn from it is worth on average. A difference
-whose interval holds 0 is undecided, and `seeds to decide` is how many would decide it in four of five such studies if
-it is as large as it looks.
+Prints a row a group, for benchmarks/README.md; --csv writes the same with all digits, --runs a row a run. `gain` is
+what was found less the mean of what the run's own mask leaves, which is what an architecture drawn from it is worth on
+average. A difference whose interval holds 0 is undecided, and `seeds to decide` is how many would decide it in four of
+five such studies if it is as large as it looks. `chosen` is which operations stand on the edges, over all seeds.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Mapping
 from math import inf
 from operator import sub
@@ -45,7 +46,7 @@ def row_of(group: Group, baseline: Group) -> dict[str, Cell]:
     """What a table says of a group, with all digits."""
     found = group.values(TRUE)
     worth = summarize([100 * value for value in found.values()], None, (0, 100))
-    row: dict[str, Cell] = {"group": group.name, "n": worth.n, "true": worth.mean, "std": worth.std}
+    row: dict[str, Cell] = {"group": group.short, "n": worth.n, "true": worth.mean, "std": worth.std}
     row |= {"low": worth.low, "high": worth.high, "worst": 100 * min(found.values())}
     for column, (metric, factor, _) in MEANS.items():
         values = list(group.values(metric).values())
@@ -57,6 +58,9 @@ def row_of(group: Group, baseline: Group) -> dict[str, Cell]:
         part = parts.get(name)
         row |= {name: part and part.mean, f"{name} low": part and part.low, f"{name} high": part and part.high}
     row["seeds to decide"] = to_decide(parts.get("less baseline"))
+    genotypes = [run.genotype for run in group.runs if run.genotype is not None]
+    chosen = Counter(name for genotype in genotypes for genes in genotype.cells.values() for name, _ in genes)
+    row["chosen"] = ", ".join(f"{name} {count / chosen.total():.0%}" for name, count in chosen.most_common())
     return row
 
 
@@ -84,6 +88,7 @@ def readable(row: Mapping[str, Cell]) -> dict[str, Cell]:
     for column, (_, _, form) in MEANS.items():
         text[column] = "" if row[column] is None else format(row[column], form)
     text |= {"gain": span("gain"), "less baseline": span("less baseline")}
+    text["chosen"] = row["chosen"]
     text["seeds to decide"] = "" if row["seeds to decide"] is None else str(row["seeds to decide"])
     return text
 
@@ -96,6 +101,7 @@ def main() -> None:
     )
     parser.add_argument("--title", default="Trained accuracy of what was found")
     parser.add_argument("--csv", type=Path)
+    parser.add_argument("--runs", type=Path, help="write a row a run to this CSV file")
     arguments = parser.parse_args()
     groups = [group for group in group_runs(load_runs(arguments.folders)) if group.values(TRUE)]
     wanted = dict(each.split("=", 1) for each in arguments.baseline)
@@ -104,7 +110,15 @@ def main() -> None:
     if arguments.csv:
         arguments.csv.parent.mkdir(parents=True, exist_ok=True)
         Table(arguments.title, rows, {}).write_csv(arguments.csv)
-    print(Table(f"{arguments.title}; baseline: {baseline.name}", [readable(row) for row in rows], {}).markdown())
+    if arguments.runs:
+        columns = [TRUE, *(metric for metric, _, _ in MEANS.values())]
+        runs: list[dict[str, Cell]] = [
+            {"group": group.short, "seed": run.seed, **{column: run.metrics.get(column) for column in columns}}
+            for group in groups
+            for run in group.runs
+        ]
+        Table("Runs", runs, {}).write_csv(arguments.runs)
+    print(Table(f"{arguments.title}; baseline: {baseline.short}", [readable(row) for row in rows], {}).markdown())
 
 
 if __name__ == "__main__":
