@@ -69,6 +69,18 @@ def test_every_file_of_a_run(single):
     assert {"search/val_acc", "evaluate/test_acc", "evaluate/val_acc"} <= set(read(job / "metrics.json"))
 
 
+@pytest.mark.slow
+def test_the_digits_recipe_moves_its_architecture(tmp_path, python):
+    """With the published weight of the regulariser half of the edges stay where they began, and the cell is a tie."""
+    done = python(tmp_path, TRAIN, "stage=prune+search", "logger=none", "hydra.run.dir=job")
+    assert done.returncode == 0, done.stderr
+    metrics = read(tmp_path / "job/metrics.json")
+    assert metrics["search/moved_edges"] > 0.6
+    assert metrics["search/tie_break"] == 0
+    assert "A tie-break" not in done.stdout
+    assert read(tmp_path / "job/status.json")["stages_done"] == ["prune", "search"]
+
+
 def test_a_pruning_of_several_networks(tmp_path, python):
     """What users see of it: the agreement in the table, in the metrics and in an offline W&B run."""
     settings = ["stage=prune", "pruner=nngp", "pruner.network.init_channels=2", "pruner.repeats=3", "pruner.rounds=1"]
