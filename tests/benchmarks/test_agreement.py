@@ -1,7 +1,6 @@
 """`benchmarks/agreement.py`: intervals over masks, and what chance gives."""
 
 import csv
-import importlib.util
 import subprocess
 import sys
 from itertools import combinations
@@ -17,11 +16,8 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "agreement.py"
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("agreement_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("agreement")
 
 
 @pytest.fixture(scope="module")

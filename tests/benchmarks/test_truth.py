@@ -1,7 +1,6 @@
 """`benchmarks/truth.py`: means, gains over a draw from the mask, differences paired by seed; a worked example."""
 
 import csv
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -18,11 +17,8 @@ FOUND = {"none": ((0.90, 0.89, 0.91, 0.90), 0.83), "random": ((0.89, 0.89, 0.905
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("truth_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("truth")
 
 
 @pytest.fixture
