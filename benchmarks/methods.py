@@ -39,7 +39,7 @@ from halfnas.search import BilevelStep, SupernetSearch
 from halfnas.spaces.load import CONF
 
 FORMAT = 1
-#: Without `random`, which has no step.
+#: Without `random`, which has no step, and `beta_pcdarts_published`, whose step is that of `beta_pcdarts`.
 METHODS = ("darts", "darts2", "pcdarts", "beta_pcdarts", "drnas", "gdas", "random_ws")
 RATIOS = (1.0, 0.5)
 
