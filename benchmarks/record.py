@@ -55,7 +55,7 @@ RUNS = {
     },
     **{
         f"search {searcher}": ["pruner=random", "ratio=0.4", f"searcher={searcher}"]
-        for searcher in ("darts", "pcdarts", "darts2", "drnas", "gdas", "random", "random_ws")
+        for searcher in ("beta_pcdarts_published", "darts", "pcdarts", "darts2", "drnas", "gdas", "random", "random_ws")
     },
     **{
         f"search {space}": ["pruner=random", f"space={space}", "space.width_multiplier=0.125"]
