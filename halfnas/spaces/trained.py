@@ -88,7 +88,10 @@ class TrainedTable:
         is_folder = path.is_dir() or not path.suffix  # or would be one if it were there
         file = path / space.tables[0] if is_folder else path
         if not file.is_file():
-            raise ValueError(f"{file}: no such table of accuracies of the {space.name} space; give a CSV file")
+            raise ValueError(
+                f"{file}: no such table of accuracies of the {space.name} space; a CSV file of all its architectures "
+                f"will do, with columns architecture and {dataset}_valid or {dataset}_test, in percent"
+            )
         rows = _read(file)
         names = [column for column in ARCHITECTURE if column in rows]
         if not names:
