@@ -65,8 +65,12 @@ def row_of(group: Group, baseline: Group) -> dict[str, Cell]:
 
 
 def to_decide(part: Summary | None) -> Cell:
-    """How many seeds would decide the sign of a difference that is undecided; None where it is decided."""
-    if part is None or part.low is None or part.high is None or part.low > 0 or part.high < 0 or not part.std:
+    """How many seeds would decide the sign of a difference that is undecided; None where it is decided, or none."""
+    if part is None:
+        return None
+    if part.low is None or part.high is None or not part.std:
+        return "too few to say"
+    if part.low > 0 or part.high < 0:
         return None
     return seeds_for(abs(part.mean), part.std, (0.0, inf)) or "over 1000"
 
@@ -104,6 +108,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="write a row a run to this CSV file")
     arguments = parser.parse_args()
     groups = [group for group in group_runs(load_runs(arguments.folders)) if group.values(TRUE)]
+    if len({tuple(group.all_settings.get(name) for name in ("dataset", "space")) for group in groups}) > 1:
+        parser.error("runs of several datasets or spaces are not compared: give the folders of one")
     wanted = dict(each.split("=", 1) for each in arguments.baseline)
     baseline = find_baseline(groups, wanted or None)
     rows = [row_of(group, baseline) for group in groups]

@@ -102,8 +102,8 @@ def describe_tie(metrics: Mapping[str, float]) -> str | None:
     said, reasons = "A tie-break: ", []
     if known.keys() >= {"relative_margin", "relative_margin_start"}:
         said += (
-            f"chosen and next candidate differ by {known['relative_margin']:.2%} of their strength, at the start by "
-            f"{known['relative_margin_start']:.2%}, so that "
+            f"chosen and next candidate differ by {100 * known['relative_margin']:.2g}% of their strength, at the "
+            f"start by {100 * known['relative_margin_start']:.2g}%, so that "
         )
     if known.get("regularizer_weight"):
         reasons.append(f"the regulariser's weight, {known['regularizer_weight']:.3g} in the end, too high")
@@ -112,7 +112,7 @@ def describe_tie(metrics: Mapping[str, float]) -> str | None:
         reasons.append(f"searcher.architecture_learning_rate={rate:.3g} too low")
     if "architecture_epochs" in known:
         reasons.append(f"{known['architecture_epochs']:.0f} epochs of architecture steps too few")
-    said += "the start decides more than the task"
+    said += "the seed decides" if known.get("relative_margin_start") == 0 else "the start decides more than the task"
     return f"{said}; maybe {', or '.join(reasons)}" if reasons else said
 
 

@@ -37,7 +37,7 @@ class Group:
 
     @cached_property
     def short(self) -> str:
-        """The same for figures, where room is short: a setting without its group, if no other group has one like it."""
+        """The same for figures, which have little room: a setting without its group, where that is clear."""
         tails = Counter(key.split(".", 1)[-1] for key in self.all_settings)
         short = {key: key.split(".", 1)[-1] for key in self.settings}
         named = {name if tails[name] < 2 else key: self.settings[key] for key, name in short.items()}

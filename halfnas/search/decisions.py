@@ -7,12 +7,14 @@ import numpy as np
 
 from halfnas.spaces import SearchSpace, Strengths, ordered
 
-#: Chosen and next strength are a tie-break that differ, in the mean, by less than this part of the chosen one ...
-TIE = 0.01
-#: ... and by less than so many times what they differed by at the start: a difference that is no more than drawn ...
+#: Chosen and next strength have grown apart that differ, in the mean, by so many times what they did at the start,
 TIMES_START = 10.0
-#: ... or by no more than rounding makes, which is up to 1e-7.
+#: and by more than rounding makes of equals, as a part of the chosen one: up to 1e-7.
 ROUNDING = 1e-6
+#: Where they have not, there is still a decision if they differ by more than this part of the chosen one ...
+TIE = 0.01
+#: ... and more than this part of the edges has moved of those that would have moved by chance.
+MOVED = 0.5
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,10 @@ class Decisions:
         return float(np.mean([(first - second) / first if first else 0.0 for first, second in self.strengths.values()]))
 
     def is_tie_break(self, start: "Decisions") -> bool:
-        """Whether little more than at the start tells chosen candidates from others.
+        """Whether the start tells chosen candidates from others more than what came after it.
 
         After a start of equal candidates the least difference is what the task has made, so that only rounding counts.
         """
-        return self.relative_margin < min(TIE, max(TIMES_START * start.relative_margin, ROUNDING))
+        if self.relative_margin >= max(TIMES_START * start.relative_margin, ROUNDING):
+            return False
+        return self.relative_margin < TIE or self.moved_from(start) < MOVED * self.moved_by_chance

@@ -110,11 +110,14 @@ class Search(Stage):
         return {f"search/{name}": value for name, value in found.items()} | {"search/true_gap": gap} | left
 
     def publish(self, folder: RunFolder, loggers: Sequence[Logger], lineage: Lineage) -> None:
+        tie = describe_tie(folder.metrics)
+        if tie is not None:
+            log.warning("%s", tie)
         publish_genotype(
             self.module.genotype,
             self.module.strengths(),
             self.space,
             folder.figures,
             loggers,
-            title=describe_tie(folder.metrics),
+            title=tie,
         )

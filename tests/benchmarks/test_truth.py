@@ -57,6 +57,19 @@ def test_a_row_a_group(runs, tmp_path):
     assert f"| {difference.mean():+.2f} [{low:+.2f}, {high:+.2f}] |" in done.stdout
 
 
+def test_two_spaces_are_not_compared(runs):
+    config = runs / "none0/.hydra/config.yaml"
+    config.write_text(config.read_text().replace("ratio:", "space: {name: other}, ratio:"))
+    done = subprocess.run([sys.executable, SCRIPT, runs], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "several datasets or spaces are not compared" in done.stderr
+
+
+def test_two_seeds_decide_nothing(script):
+    part = script.difference({0: 0.01, 1: 0.02}, {0: 0.0, 1: 0.0})
+    assert script.to_decide(part) == "too few to say"
+
+
 @pytest.mark.parametrize(("values", "decided"), [((1.0, 1.1, 0.9, 1.0), True), ((1.0, -1.0, 0.5, -0.2), False)])
 def test_what_is_decided_takes_no_more_seeds(script, values, decided):
     part = script.difference(dict(enumerate(v / 100 for v in values)), dict.fromkeys(range(4), 0.0))

@@ -197,7 +197,7 @@ def test_a_tie_break_is_said():
     first, second = describe_decisions(decisions | tie).split("\n")
     assert first == moved
     assert second == (
-        "A tie-break: chosen and next candidate differ by 0.06% of their strength, at the start by 0.07%, so that the "
+        "A tie-break: chosen and next candidate differ by 0.064% of their strength, at the start by 0.07%, so that the "
         "start decides more than the task; maybe the regulariser's weight, 16.7 in the end, too high, or "
         "searcher.architecture_learning_rate=0.0006 too low, or 2 epochs of architecture steps too few"
     )

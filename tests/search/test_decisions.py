@@ -68,6 +68,17 @@ def test_a_random_start_is_a_tie_break_and_a_decision_is_none():
     assert not decisions({"skip_connect": 0.57, "nor_conv_3x3": 0.43}).is_tie_break(start)
 
 
+def test_a_wide_start_that_has_not_moved_is_a_tie_break():
+    """Whatever its margin; one that has moved is none."""
+    start = decisions({"skip_connect": 0.6, "nor_conv_3x3": 0.4}, {"skip_connect": 0.7, "nor_conv_3x3": 0.3})
+    assert start.is_tie_break(start)
+    assert decisions(
+        {"skip_connect": 0.7, "nor_conv_3x3": 0.3}, {"skip_connect": 0.8, "nor_conv_3x3": 0.2}
+    ).is_tie_break(start)
+    moved = decisions({"skip_connect": 0.3, "nor_conv_3x3": 0.7}, {"skip_connect": 0.8, "nor_conv_3x3": 0.2})
+    assert not moved.is_tie_break(start)
+
+
 def test_what_makes_a_difference_between_equals_is_the_task():
     equal = decisions({"skip_connect": 0.5, "nor_conv_3x3": 0.5})
     assert not decisions({"skip_connect": 0.5005, "nor_conv_3x3": 0.4995}).is_tie_break(equal)

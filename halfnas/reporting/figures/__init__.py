@@ -24,21 +24,18 @@ def draw_all(study: Study) -> tuple[list[Drawing], list[str]]:
     series = series_of(groups)
     memory, time = memory_of(groups), search_time_of(groups)
     parts = by_dataset(groups)
+    named = [(name if len(parts) > 1 else None, part) for name, part in parts.items()]
     drawings = [
         *([] if memory is None else comparable(series, memory, "Memory")),
-        found_and_left(series),
+        *(found_and_left(series_of(part), name) for name, part in named),
         *(against_ratio(series, metric, "Accuracy") for metric in ACCURACIES if metric is not TRUE),
         against(RATIO, series, TRUE, "Accuracy"),
         *(against(WEIGHT, series_of(groups, WEIGHT), metric, "Accuracy") for metric in (*ACCURACIES, MOVED)),
-        *(
-            drawing
-            for name, part in parts.items()
-            for drawing in accuracy_against_memory(series_of(part), name if len(parts) > 1 else None)
-        ),
+        *(drawing for name, part in named for drawing in accuracy_against_memory(series_of(part), name)),
         *(drawing for each in (time, BY_KEY["prune/seconds"]) if each for drawing in comparable(series, each, "Time")),
     ]
     masks, unreadable = mask_figures(groups)
     cells, undrawn = cell_figures(groups)
-    curves = (learning_curves(series), truth_over_epochs(series))
+    curves = (learning_curves(series), *(truth_over_epochs(series_of(part), name) for name, part in named))
     found = [each for each in (*drawings, *masks, *cells, *curves) if each is not None]
     return found, [*unreadable, *undrawn]

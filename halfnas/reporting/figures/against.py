@@ -67,10 +67,10 @@ def against(axis: Axis, series: Sequence[Series], metric: Metric, section: str) 
         series: lines over that axis, see `series_of`. Groups that have no place on it stand beside it.
     """
     having = [replace(each, groups=[g for g in each.groups if g.values(metric.key)]) for each in series]
-    counts = [len(group.values(metric.key)) for each in having for group in each.groups]
-    if sum(counts) < 2 or not any(len(axis.values(each.groups)) > 1 for each in having):
-        return None
     drawn = [each for each in having if each.groups and each.number is not None]
+    counts = [len(group.values(metric.key)) for each in drawn for group in each.groups]
+    if sum(counts) < 2 or not any(len(axis.values(each.groups)) > 1 for each in drawn):
+        return None
     figure, cut, bottom = _lines(axis, drawn, metric)
     alone = any(s.low is None for each in drawn for s in summaries_of(each.groups, metric).values())
     note = left_out(sum(bool(each.groups) for each in having) - len(drawn), "settings")
@@ -113,7 +113,7 @@ def _lines(axis: Axis, series: Sequence[Series], metric: Metric) -> tuple[Figure
             value = axis.of(group)
             if value is None:  # beside the others
                 place = max(ticks) + (1.0 if axis.even else 0.1 * width)
-                ticks[place] = kit.shorten(each.name, 16)
+                ticks[place] = kit.row_name(each.name, 16)
                 shown[place] = group
             else:
                 shown[places[value] + shift] = group

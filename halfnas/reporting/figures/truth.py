@@ -21,9 +21,13 @@ SECTION = "Accuracy"
 MAX_PANELS, COLUMNS = 12, 3
 
 
-def found_and_left(series: Sequence[Series]) -> Drawing | None:
-    """Draw a row a group: what was found, over what its masks have left; None without a table of accuracies."""
-    series_of_group = {group: each for each in series for group in each.groups if group.values(TRUE.key)}
+def found_and_left(series: Sequence[Series], of: str | None = None) -> Drawing | None:
+    """Draw a row a group: what was found, over what its masks have left; None without a table of accuracies.
+
+    Args:
+        of: the data set, where there are several.
+    """
+    series_of_group = {group: each for each in series for group in each.groups if _has_all(group)}
     if sum(len(group.values(TRUE.key)) for group in series_of_group) < 2:
         return None
     groups = most_accurate(list(series_of_group), MAX_ROWS)
@@ -57,14 +61,18 @@ def found_and_left(series: Sequence[Series]) -> Drawing | None:
         f"`{BEST_LEFT}`; means over seeds.{CUT if cut else ''}{outside(everything, low)}"
         f"{left_out(len(series_of_group) - len(groups), 'groups')}"
     )
-    return Drawing("search_true_acc_by_group", SECTION, "What was found, and what the masks leave", figure, caption)
+    name, title = _of(of, "search_true_acc_by_group", "What was found, and what the masks leave")
+    return Drawing(name, SECTION, title, figure, caption)
 
 
-def truth_over_epochs(series: Sequence[Series]) -> Drawing | None:
-    """Draw a panel a group: what the search would have found after each epoch, a dot a seed; None without a table."""
-    series_of_group = {
-        group: each for each in series for group in each.groups if seed_curves(group, "search", TRUE.key)
-    }
+def truth_over_epochs(series: Sequence[Series], of: str | None = None) -> Drawing | None:
+    """Draw a panel a group: what the search would have found after each epoch, a dot a seed; None without a table.
+
+    Args:
+        of: the data set, where there are several.
+    """
+    every = {group: each for each in series for group in each.groups if _has_all(group)}
+    series_of_group = {group: each for group, each in every.items() if seed_curves(group, "search", TRUE.key)}
     if not series_of_group:
         return None
     groups = most_accurate(list(series_of_group), MAX_PANELS)
@@ -84,9 +92,12 @@ def truth_over_epochs(series: Sequence[Series]) -> Drawing | None:
         kit.plain(axes)
         colour = series_of_group[group].colour
         for number, curve in enumerate(curves[group]):
-            shift = 0.6 * (number / len(curves[group]) - 0.5)
-            places = [epoch + shift for epoch in curve]
-            axes.plot(places, _percent(curve.values()), color=colour, **DOT | {"ms": 2.0})
+            shift = 0.6 * ((number + 0.5) / len(curves[group]) - 0.5)
+            found = dict(zip([epoch + shift for epoch in curve], _percent(curve.values()), strict=True))
+            inside = {place: value for place, value in found.items() if value >= low}
+            axes.plot(list(inside), list(inside.values()), color=colour, **DOT | {"ms": 2.0})
+            below = [place for place in found if place not in inside]
+            axes.plot(below, [low] * len(below), color=colour, **DOT | {"marker": "v", "ms": 3.0, "clip_on": False})
         epochs = sorted({epoch for curve in curves[group] for epoch in curve})
         means = [float(np.mean([curve[epoch] for curve in curves[group] if epoch in curve])) for epoch in epochs]
         axes.plot(epochs, _percent(means), color=colour, lw=1.6, zorder=5)
@@ -94,6 +105,8 @@ def truth_over_epochs(series: Sequence[Series]) -> Drawing | None:
             axes.axhline(end, color=kit.GREY, ls=line, lw=1.0)
         axes.set_title(kit.row_name(group.short, 34), fontsize=kit.FONT - 2)
     panels[0, 0].set_ylim(low, high)
+    for column in range(columns):
+        panels[(len(groups) - 1 - column) // columns, column].tick_params(labelbottom=True)
     figure.text(0.5, 0.12 / height, "epoch of the search", fontsize=kit.FONT, ha="center")
     figure.supylabel(axis_label(TRUE), fontsize=kit.FONT, ha="center", x=0.02)
     lines = [("mean over seeds", "-", kit.INK), ("mean of what the masks leave", ":", kit.GREY)]
@@ -104,7 +117,16 @@ def truth_over_epochs(series: Sequence[Series]) -> Drawing | None:
         f"{seeds([*map(len, curves.values())])}.{outside(values, low)}"
         f"{left_out(len(series_of_group) - len(groups), 'groups')}"
     )
-    return Drawing("true_acc_over_epochs", "Learning curves", "Trained accuracy over epochs", figure, caption)
+    name, title = _of(of, "true_acc_over_epochs", "Trained accuracy over epochs")
+    return Drawing(name, "Learning curves", title, figure, caption)
+
+
+def _has_all(group: Group) -> bool:
+    return all(group.values(key) for key in (TRUE.key, MEAN_LEFT, BEST_LEFT))
+
+
+def _of(of: str | None, name: str, title: str) -> tuple[str, str]:
+    return (name, title) if of is None else (f"{name}_{of}", f"{title}, {of}")
 
 
 def _mean(group: Group, key: str) -> float:

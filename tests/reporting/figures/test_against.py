@@ -5,7 +5,7 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 
 from halfnas.reporting.figures.against import MAX_ROWS, against, against_ratio, comparable
-from halfnas.reporting.figures.series import WEIGHT, series_of
+from halfnas.reporting.figures.series import MAX_SERIES, RATIO, WEIGHT, series_of
 from halfnas.reporting.metrics import BY_KEY
 from halfnas.reporting.study import read_study
 
@@ -129,3 +129,15 @@ def test_lines_over_the_weight_of_the_regulariser(tmp_path, write_run):
 def test_one_weight_is_no_line(tmp_path, write_run):
     groups = by_weight(tmp_path, write_run, weights=(1.0,))
     assert against(WEIGHT, series_of(groups, WEIGHT), BY_KEY["search/true_acc"], "Accuracy") is None
+
+
+def test_a_metric_of_lines_without_a_colour_alone_is_no_line(tmp_path, write_run):
+    """The most accurate groups have colours; the others may be the only ones that have a metric."""
+    for number in range(MAX_SERIES + 2):
+        for ratio in (0.5, 1.0):
+            late = number >= MAX_SERIES
+            metrics = {"evaluate/test_acc": 0.1 if late else 0.9} | ({"search/true_acc": 0.8} if late else {})
+            write_run(tmp_path / f"{number}-{ratio}", pruner=f"p{number:02}", ratio=ratio, metrics=metrics)
+    series = series_of(read_study([tmp_path]).groups)
+    assert against(RATIO, series, BY_KEY["search/true_acc"], "Accuracy") is None
+    assert against_ratio(series, BY_KEY["search/true_acc"], "Accuracy").name == "search_true_acc_by_group"
