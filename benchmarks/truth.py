@@ -6,7 +6,8 @@
 Prints a row a group, for benchmarks/README.md; --csv writes the same with all digits, --runs a row a run. `gain` is
 what was found less the mean of what the run's own mask leaves, which is what an architecture drawn from it is worth on
 average. A difference whose interval holds 0 is undecided, and `seeds to decide` is how many would decide it in four of
-five such studies if it is as large as it looks. `chosen` is which operations stand on the edges, over all seeds.
+five such studies if it is as large as it looks. `chosen` is which operations stand on the edges, over all seeds. With
+--table, `drawn` is what `searcher=random` finds with the same seeds in the same masks.
 """
 
 import argparse
@@ -22,6 +23,9 @@ from halfnas.reporting.groups import Group, find_baseline, group_runs
 from halfnas.reporting.runs import load_runs
 from halfnas.reporting.statistics import Summary, paired, seeds_for, summarize
 from halfnas.reporting.table import Cell, Table
+from halfnas.search import RandomSearch
+from halfnas.spaces import load_space
+from halfnas.spaces.trained import TrainedTable
 
 TRUE, LEFT, BEST = "search/true_acc", "prune/mean_true_acc", "prune/best_true_acc"
 #: column -> metric of which the mean stands there, its factor and how it is written
@@ -42,7 +46,18 @@ def difference(values: Mapping[int, float], others: Mapping[int, float]) -> Summ
     return summarize(found, None) if found else None
 
 
-def row_of(group: Group, baseline: Group) -> dict[str, Cell]:
+def drawn(group: Group, trained: TrainedTable) -> dict[int, float]:
+    """What `searcher=random` finds with the seeds and masks of a group: seed -> accuracy."""
+    found = {}
+    for run in group.runs:
+        if run.seed is not None and run.mask is not None:
+            search = RandomSearch(trained.space, seed=run.seed)
+            search.begin(run.mask)
+            found[run.seed] = trained.look_up(search.genotype)["true_acc"]
+    return found
+
+
+def row_of(group: Group, baseline: Group, trained: TrainedTable | None = None) -> dict[str, Cell]:
     """What a table says of a group, with all digits."""
     found = group.values(TRUE)
     worth = summarize([100 * value for value in found.values()], None, (0, 100))
@@ -52,9 +67,13 @@ def row_of(group: Group, baseline: Group) -> dict[str, Cell]:
         values = list(group.values(metric).values())
         row[column] = factor * float(np.median(values) if "seconds" in metric else np.mean(values)) if values else None
     parts = {"gain": difference(found, group.values(LEFT))}
+    if trained is not None:
+        draws = drawn(group, trained)
+        row["drawn"] = 100 * float(np.mean(list(draws.values()))) if draws else None
+        parts["less drawn"] = difference(found, draws)
     if group is not baseline:
         parts["less baseline"] = difference(found, baseline.values(TRUE))
-    for name in ("gain", "less baseline"):
+    for name in ("gain", "less drawn", "less baseline"):
         part = parts.get(name)
         row |= {name: part and part.mean, f"{name} low": part and part.low, f"{name} high": part and part.high}
     row["seeds to decide"] = to_decide(parts.get("less baseline"))
@@ -91,7 +110,9 @@ def readable(row: Mapping[str, Cell]) -> dict[str, Cell]:
     text |= {"95% interval": interval, "worst": f"{row['worst']:.2f}"}
     for column, (_, _, form) in MEANS.items():
         text[column] = "" if row[column] is None else format(row[column], form)
-    text |= {"gain": span("gain"), "less baseline": span("less baseline")}
+    text |= {"gain": span("gain"), "less drawn": span("less drawn"), "less baseline": span("less baseline")}
+    if row.get("drawn") is not None:
+        text["drawn"] = f"{row['drawn']:.2f}"
     text["chosen"] = row["chosen"]
     text["seeds to decide"] = "" if row["seeds to decide"] is None else str(row["seeds to decide"])
     return text
@@ -100,9 +121,8 @@ def readable(row: Mapping[str, Cell]) -> dict[str, Cell]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument(
-        "--baseline", action="append", default=[], metavar="KEY=VALUE", help="of the group compared with"
-    )
+    parser.add_argument("--baseline", action="append", default=[], metavar="KEY=VALUE", help="of what is compared with")
+    parser.add_argument("--table", type=Path, help="of accuracies, or its folder: also draw from the same masks")
     parser.add_argument("--title", default="Trained accuracy of what was found")
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--runs", type=Path, help="write a row a run to this CSV file")
@@ -112,7 +132,11 @@ def main() -> None:
         parser.error("runs of several datasets or spaces are not compared: give the folders of one")
     wanted = dict(each.split("=", 1) for each in arguments.baseline)
     baseline = find_baseline(groups, wanted or None)
-    rows = [row_of(group, baseline) for group in groups]
+    trained = None
+    if arguments.table:
+        space, dataset = (str(groups[0].all_settings[name]) for name in ("space", "dataset"))
+        trained = TrainedTable.load(arguments.table, load_space(space), dataset)
+    rows = [row_of(group, baseline, trained) for group in groups]
     if arguments.csv:
         arguments.csv.parent.mkdir(parents=True, exist_ok=True)
         Table(arguments.title, rows, {}).write_csv(arguments.csv)

@@ -1,6 +1,7 @@
 """`benchmarks/truth.py`: means, gains over a draw from the mask, differences paired by seed; a worked example."""
 
 import csv
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from halfnas.reporting.groups import group_runs
+from halfnas.reporting.runs import load_runs
 from halfnas.runs.files import write_json
+from halfnas.spaces import Mask, load_space
+from halfnas.spaces.trained import TrainedTable
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "truth.py"
 #: pruner -> what was found by seed, and the mean of what the mask leaves
@@ -75,3 +80,15 @@ def test_what_is_decided_takes_no_more_seeds(script, values, decided):
     part = script.difference(dict(enumerate(v / 100 for v in values)), dict.fromkeys(range(4), 0.0))
     assert part.mean == pytest.approx(np.mean(values))
     assert (script.to_decide(part) is None) == decided
+
+
+def test_what_would_be_drawn_from_the_same_masks(script, runs):
+    """Of masks with one candidate a layer there is one architecture to draw."""
+    space = load_space("nasbench_macro")
+    every = ["".join(digits) for digits in itertools.product("012", repeat=8)]
+    trained = TrainedTable(space, every, np.arange(len(every)) / len(every))
+    for seed in range(4):
+        kept = {kind: (edge.candidates[1],) for kind, cell in space.kinds.items() for edge in cell.edges}
+        Mask("nasbench_macro", {kind: [names] for kind, names in kept.items()}).save(runs / f"none{seed}/mask.json")
+    [none] = [group for group in group_runs(load_runs([runs])) if group.name.startswith("none")]
+    assert script.drawn(none, trained) == dict.fromkeys(range(4), int("1" * 8, 3) / len(every))
