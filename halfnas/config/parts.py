@@ -13,7 +13,8 @@ from halfnas.spaces import SearchSpace
 
 #: Sizes that recipes, `pruner.network` and `evaluation` give to every space; one that has no such size goes without.
 SIZES = ("init_channels", "num_cells")
-#: What recipes and experiments say to every searcher besides epochs and batch size; one without such a setting goes on.
+#: What recipes and experiments say to every searcher besides epochs and batch size; a searcher that has
+#: no such setting does without.
 PACE = ("learning_rate", "architecture_learning_rate", "samples")
 
 

@@ -116,7 +116,8 @@ def _matrices(
     by_ratio: Mapping[float | None, Sequence[Masked]], candidates: Candidates
 ) -> tuple[Figure, dict[float, float]]:
     names = {
-        ratio: [kit.shorten(RATIO.without(each.group), 24) for each in members] for ratio, members in by_ratio.items()
+        ratio: [kit.shorten(RATIO.without(each.group).short, 24) for each in members]
+        for ratio, members in by_ratio.items()
     }
     longest = max(kit.text_width(name, kit.FONT - 2) for each in names.values() for name in each)
     most = max(map(len, by_ratio.values()))

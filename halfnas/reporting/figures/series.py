@@ -43,9 +43,9 @@ class Axis:
         """List its different values, the smallest first."""
         return sorted({value for group in groups if (value := self.of(group)) is not None})
 
-    def without(self, group: Group) -> str:
-        """Name a group by its other settings."""
-        return Group({key: value for key, value in group.settings.items() if key != self.key}, group.runs).short
+    def without(self, group: Group) -> Group:
+        """Give a group that is told by its other settings."""
+        return Group({key: value for key, value in group.settings.items() if key != self.key}, group.runs)
 
 
 RATIO = Axis("ratio", "ratio", "ratio of candidates kept")
@@ -87,25 +87,18 @@ class Series:
     def handle(self, line: str | None = None) -> Line2D:
         """Make its entry in a legend, with another style of line if one is given."""
         style = self.line if line is None else line
-        return Line2D(
-            [],
-            [],
-            color=self.colour,
-            marker=self.marker,
-            ls=style,
-            ms=5,
-            label=kit.shorten(self.name, kit.LEGEND_LENGTH),
-        )
+        name = kit.shorten(self.name, kit.LEGEND_LENGTH)
+        return Line2D([], [], color=self.colour, marker=self.marker, ls=style, ms=5, label=name)
 
 
 def series_of(groups: Sequence[Group], axis: Axis = RATIO) -> list[Series]:
     """Arrange groups as lines over an axis; where there are too many, the most accurate have colours of their own."""
     members: dict[str, list[Group]] = {}
     for group in groups:
-        members.setdefault(axis.without(group), []).append(group)
-    best = list(dict.fromkeys(map(axis.without, ranked(groups))))[:MAX_SERIES]
+        members.setdefault(axis.without(group).name, []).append(group)
+    best = list(dict.fromkeys(axis.without(group).name for group in ranked(groups)))[:MAX_SERIES]
     numbers = {name: number for number, name in enumerate(name for name in members if name in best)}
-    return [Series(name, each, numbers.get(name)) for name, each in members.items()]
+    return [Series(axis.without(each[0]).short, each, numbers.get(name)) for name, each in members.items()]
 
 
 def comparable_series(series: Sequence[Series], metric: Metric) -> list[tuple[list[Series], str, str]]:

@@ -51,3 +51,11 @@ def test_sentences():
     assert (seeds([3, 3]), seeds([1, 3])) == ("n = 3", "n = 1 to 3")
     assert left_out(0, "groups") == ""
     assert left_out(2, "groups") == " Left out: 2 groups; the most accurate are drawn."
+
+
+def test_a_setting_that_another_group_has_too_is_named_whole():
+    both = {"ratio": 0.5, "evaluation.epochs": 5, "searcher.partial_channels": 4}
+    found = series_of(groups(both | {"searcher.epochs": 5}, both | {"searcher.epochs": 6}))
+    assert [each.name for each in found] == ["searcher.epochs 5", "searcher.epochs 6"]
+    found = series_of(groups(both, both | {"searcher.partial_channels": 1}))
+    assert sorted(each.name for each in found) == ["partial_channels 1", "partial_channels 4"]
