@@ -24,9 +24,11 @@ class PruningModule(LightningModule):
     Attributes:
         stage: prefix of the metrics.
         epochs: 1, or 0 where the mask needs no data.
+        saved_after_steps: what has been found is saved after every step, see `halfnas.callbacks.StageCheckpoint`.
     """
 
     stage = "prune"
+    saved_after_steps = True
 
     def __init__(
         self,

@@ -101,6 +101,7 @@ def test_a_failed_job_is_named_with_its_error(in_child, capfd, tmp_path):
 
 
 def test_a_killed_job_is_noticed_and_written_down(in_child, tmp_path):
+    (tmp_path / "job").mkdir()
     with pytest.raises(JobError, match="its process ended with exit code -9"):
         in_child("kill")
 
