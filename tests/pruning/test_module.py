@@ -1,13 +1,13 @@
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lines import Lines
 
 from halfnas.data import Fake, PruningData
 from halfnas.pruning import Batch, ImportancePruner, NoPruner, PruningModule
 from halfnas.pruning.importance_pruner import FEWEST_REPEATS
 from halfnas.pruning.rankers import NNGPFrobenius, ParameterCount
 from halfnas.spaces import Mask
+from lines import Lines
 from other_space import OPEN_EDGES, NarrowSpace
 from quiet import quiet_trainer
 

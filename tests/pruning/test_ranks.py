@@ -3,8 +3,6 @@
 import pickle
 
 import pytest
-from lines import Lines
-from ranks import on_ranks, ranks_trainer
 
 from halfnas.data import Fake, PruningData
 from halfnas.pruning import PruningModule
@@ -12,7 +10,9 @@ from halfnas.pruning.etenas import ETENASPruner
 from halfnas.pruning.rankers import NNGPFrobenius, NNGPMean
 from halfnas.pruning.scoring import NotFinite, Unusable
 from invented import NARROW_SPACE, make_pruner
+from lines import Lines
 from quiet import quiet_trainer
+from ranks import on_ranks, ranks_trainer
 
 
 def etenas():
