@@ -91,7 +91,7 @@ def _claimed(config: DictConfig, key: str) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise FileError(error.filename or folder, error.strerror or str(error)) from None
+        raise FileError(folder, error.strerror or str(error)) from None
     return folder
 
 

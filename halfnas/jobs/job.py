@@ -93,7 +93,7 @@ def _run_in(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str]) -> flo
     except Refused:
         raise  # what is there stays as it is, what it says of itself too
     except OSError as error:
-        problem = error if isinstance(error, FileError) else _named(error, folder.path)
+        problem = _named(error, folder)
         folder.fail(problem)
         raise problem from None
     except BaseException as error:
@@ -132,11 +132,15 @@ def _clear(folder: RunFolder, plan: Plan, progress: Progress) -> None:
             remove_checkpoints(folder.checkpoints, name)
 
 
-def _named(error: OSError, path: Path) -> OSError:
-    """An error of the system's as one that names a file: that of a full disk names none."""
-    if error.filename is None and error.errno is None:
+def _named(error: OSError, folder: RunFolder) -> OSError:
+    """An error of the system's as one that names a file, or the folder where that is gone; a full disk names none."""
+    try:
+        folder.check()
+    except FileError as gone:
+        return gone
+    if isinstance(error, FileError) or error.errno is None:
         return error
-    return FileError(error.filename or path, error.strerror or str(error))
+    return FileError(error.filename or folder.path, error.strerror or str(error))
 
 
 def _name(cfg: DictConfig, plan: Plan) -> None:

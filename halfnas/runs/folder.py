@@ -142,7 +142,7 @@ class RunFolder:
                 self.open()
             self._write_status("failed", text)
         except FileError as problem:
-            if problem.path != getattr(error, "path", None):
+            if str(problem) != str(error):
                 log.error(str(problem))
 
     def _write_status(self, state: str, error: str | None = None) -> None:
