@@ -88,6 +88,7 @@ def _run_in(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str]) -> flo
         else:
             log.info("done before: %s", folder.path)
             folder.metrics = read_metrics(folder.path)
+            folder.finished(progress.finished)
         folder.finish()
         failed = False
     except Refused:

@@ -98,6 +98,7 @@ class RunFolder:
     def finished(self, stages: Sequence[str]) -> None:
         """Say that stages were done before this run began."""
         self._done = list(stages)
+        self._stage = self._done[-1] if self._done else None
 
     def begin(self, stage: str) -> None:
         """Say that a stage is running."""
