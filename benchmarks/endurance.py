@@ -32,7 +32,6 @@ JOB = (
 class Figures(NamedTuple):
     """Of the sweep's process and the server that jobs are forked from, when a job begins."""
 
-    seconds: float
     memory_mib: float
     files: int
     server_memory_mib: float
@@ -61,26 +60,25 @@ def server_of(pid: int) -> int | None:
 def look(pid: int) -> Figures:
     server = server_of(pid)
     of_server = (0.0, 0) if server is None else (memory(server), files(server))
-    return Figures(time.perf_counter(), memory(pid), files(pid), *of_server)
+    return Figures(memory(pid), files(pid), *of_server)
 
 
 def run(jobs: int, folder: Path, logger: str) -> list[Figures]:
-    """Run the sweep; returns its figures at the beginning of each job but the first, and after the last."""
+    """Run the sweep; returns its figures soon after the beginning of each job."""
     seeds = ",".join(map(str, range(jobs)))
     command = [sys.executable, str(ROOT / "train.py"), "-m", *JOB, f"logger={logger}", f"seed={seeds}",
                f"hydra.sweep.dir={folder}"]  # fmt: skip
     environment = os.environ | {"WANDB_MODE": "offline"}
     found: list[Figures] = []
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        for seed in [*range(jobs), None]:
-            while process.poll() is None and (seed is None or not (folder / f"seed-{seed}" / ".hydra").exists()):
-                if seed is None and len(list(folder.glob("*/metrics.json"))) == jobs:
-                    break
-                time.sleep(0.01)
-            if process.poll() is not None and seed is not None:
-                raise SystemExit(process.stderr.read().decode() if process.stderr else "the sweep has ended")
-            if process.poll() is None:
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=said)
+        while process.poll() is None:
+            if (folder / f"seed-{len(found)}" / ".hydra").exists():
                 found.append(look(process.pid))
+            time.sleep(0.01)
+        if process.returncode != 0:
+            said.seek(0)
+            raise SystemExit(said.read().decode())
     return found
 
 
@@ -94,10 +92,13 @@ def main() -> None:
         sweep = Path(folder) / "sweep"
         found = run(arguments.jobs, sweep, arguments.logger)
         stages = [json.loads((sweep / f"seed-{seed}" / "metrics.json").read_text()) for seed in range(arguments.jobs)]
-    walls = [after.seconds - before.seconds for before, after in itertools.pairwise(found)]
+        # Hydra makes a job's settings when it comes to it; by the clock of the files, as this process may be late.
+        starts = [(sweep / f"seed-{seed}" / ".hydra").stat().st_mtime for seed in range(arguments.jobs)]
+        end = (sweep / f"seed-{arguments.jobs - 1}" / "status.json").stat().st_mtime
+    walls = [after - before for before, after in itertools.pairwise([*starts, end])]
     work = [sum(value for key, value in each.items() if key in ("prune/seconds", "search/seconds")) for each in stages]
-    overheads = [wall - seconds for wall, seconds in zip(walls, work, strict=False)]
-    tenth = max(1, len(found) // 6)
+    overheads = [wall - seconds for wall, seconds in zip(walls, work, strict=True)]
+    part = max(1, len(found) // 6)
     result = {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}", "jobs": arguments.jobs, "logger": arguments.logger,
         "overhead_seconds": {
@@ -106,10 +107,10 @@ def main() -> None:
         },
         **{
             name: {
-                "first": statistics.median(getattr(each, name) for each in found[1 : 1 + tenth]),
-                "last": statistics.median(getattr(each, name) for each in found[-tenth:]),
+                "first": statistics.median(getattr(each, name) for each in found[1 : 1 + part]),
+                "last": statistics.median(getattr(each, name) for each in found[-part:]),
             }
-            for name in Figures._fields if name != "seconds"
+            for name in Figures._fields
         },
     }  # fmt: skip
     print(json.dumps(result, indent=2))
