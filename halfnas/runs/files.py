@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from halfnas.runs.reading import in_short, quoted, read_text
+from halfnas.runs.reading import MAX_SHOWN, in_short, quoted, read_text
 
 #: An integer with more, its sign among them, has not 64 bits; a very long one is not even converted.
 MAX_DIGITS = 20
@@ -107,7 +107,7 @@ def entry(content: Mapping[str, Any], key: str, kind: Any, must: str, source: st
     try:
         return _adapter(kind).validate_python(value)
     except ValidationError:
-        raise ValueError(f"{source}: `{key}` must {must}, got {quoted(value)}") from None
+        raise ValueError(f"{source}: `{in_short(key, MAX_SHOWN)}` must {must}, got {quoted(value)}") from None
 
 
 @cache

@@ -51,7 +51,7 @@ def _read_bytes(path: str | Path) -> bytes:
     return content
 
 
-def in_short(text: object, most: int = 8 * MAX_SHOWN) -> str:
+def in_short(text: object, most: int = 5 * MAX_SHOWN) -> str:
     """Write a text in one line of characters that can be printed; of a long one the middle is left out."""
     line = str(text)
     if len(line) > most:

@@ -1,5 +1,6 @@
 """Find a space by name: conf/space/<name>.yaml says which class it is and with which sizes."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from halfnas.runs.reading import quoted
 from halfnas.spaces.space import SearchSpace
 
 #: conf/ lies beside the package in a checkout and inside it once installed.
@@ -24,9 +26,9 @@ def load_space(name: str, **overrides: Any) -> SearchSpace:
         ValueError: an unknown space or argument, or a value the space refuses.
     """
     path = CONF / "space" / f"{name}.yaml"
-    if not path.is_file():
+    if not os.path.isfile(path):
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise ValueError(f"unknown space {name!r}; known: {', '.join(known)}")
+        raise ValueError(f"unknown space {quoted(name)}; known: {', '.join(known)}")
     try:
         return instantiate(OmegaConf.load(path), **overrides, _convert_="all")
     except InstantiationException as error:
