@@ -50,7 +50,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
             written again: a number that is not finite or an integer beyond 64 bits, a lone surrogate, or a key twice.
             The message is a line that names the file.
     """
-    text, name = read_text(path, "complete JSON"), in_short(path)
+    text, name = read_text(path, "not complete JSON"), in_short(path)
     try:
         content = json.loads(
             text, parse_int=_integer, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_object

@@ -109,7 +109,7 @@ def read_history(path: str | Path) -> list[dict[str, str]]:
     """
     if not os.path.lexists(path):
         return []
-    text = read_text(path, "complete CSV")
+    text = read_text(path, "not complete CSV")
     try:
         return _rows(text)
     except (csv.Error, ValueError) as error:

@@ -14,11 +14,11 @@ _REPR.maxstring = _REPR.maxother = MAX_SHOWN
 _REPR.maxlevel, _REPR.maxlist, _REPR.maxtuple, _REPR.maxdict = 3, 8, 8, 8
 
 
-def read_text(path: str | Path, of: str) -> str:
+def read_text(path: str | Path, damaged: str) -> str:
     """Read a file of UTF-8; a byte-order mark at its beginning, as editors put one, is left out.
 
     Args:
-        of: what the file is to be, for the message: "complete JSON".
+        damaged: what is said of a file that is no text, such as "not complete JSON".
 
     Raises:
         ValueError: there is no such file, it is no regular file (a pipe would be waited for), too large, or not UTF-8.
@@ -26,9 +26,7 @@ def read_text(path: str | Path, of: str) -> str:
     try:
         return _read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{in_short(path)}: not {of} (byte {error.start} is no UTF-8); was the run that wrote it interrupted?"
-        ) from None
+        raise ValueError(f"{in_short(path)}: {damaged} (byte {error.start} is not UTF-8)") from None
 
 
 def _read_bytes(path: str | Path) -> bytes:

@@ -34,14 +34,14 @@ def test_the_test_accuracy_chooses_no_cell(tmp_path, write_run, accuracies, seed
         metrics = {key: values[number] for key, values in accuracies.items()} | {"evaluate/test_acc": test_accuracy}
         write_run(tmp_path / str(number), seed=number, genotype=find_genotype("darts_v2"), metrics=metrics)
     [group] = read_study([tmp_path]).groups
-    run, reason = best_run(group)
+    run, reason = best_run(group.runs)
     assert (run.seed, reason) == (seed, f"Of seed {seed}, {why}")
 
 
 def test_the_only_cell(tmp_path, write_run):
     write_run(tmp_path / "a", genotype=find_genotype("darts_v2"), seed=4)
     [group] = read_study([tmp_path]).groups
-    assert best_run(group) == (group.runs[0], "Of seed 4, the only one.")
+    assert best_run(group.runs) == (group.runs[0], "Of seed 4, the only one.")
 
 
 @pytest.mark.parametrize("tie", [0.0, 1.0])
