@@ -45,6 +45,18 @@ def _with(**values):
     return _changed(change)
 
 
+def _without_an_edge(content):
+    mask = json.loads(content)
+    mask["kept"]["normal"].pop()
+    return json.dumps(mask).encode()
+
+
+def _with_a_source_twice(content):
+    genotype = json.loads(content)
+    genotype["normal"][1][1] = genotype["normal"][0][1]
+    return json.dumps(genotype).encode()
+
+
 def _loop(path):
     path.symlink_to(path.name)
 
@@ -131,6 +143,10 @@ OWN = {
         "kept nothing": _with(kept='{"normal": [[]], "reduce": [[]]}'),
         "importance a number": _with(importance="3"),
         "seed a text": _with(seed='"zero"'),
+        "kept of another space": _with(kept='{"cell": [["skip_connect"]]}'),
+        "an unknown operation": _changed(lambda content: content.replace(b"sep_conv_3x3", b"sep_conv_9x9", 1)),
+        "an edge less": _changed(_without_an_edge),
+        "ratio that contradicts": _with(ratio="0.9"),
     },
     "genotype.json": {
         "no format": _with(format="null"),
@@ -140,6 +156,9 @@ OWN = {
         "source a text": _with(normal='[["sep_conv_3x3", "0"]]'),
         "source negative": _with(normal='[["sep_conv_3x3", -1]]'),
         "concat a number": _with(normal_concat="4"),
+        "concat of an input": _with(normal_concat="[0, 1]"),
+        "a gene less": _with(normal='[["sep_conv_3x3", 0]]'),
+        "a source twice": _changed(_with_a_source_twice),
     },
     "history.csv": {
         "a row short": _changed(lambda content: content + b"search,3\n"),

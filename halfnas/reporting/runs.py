@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import StrictStr
 
 from halfnas.reporting.bounds import is_possible
+from halfnas.reporting.known import known_space
 from halfnas.reporting.settings import Setting, settings_of
 from halfnas.runs.files import entry, read_json
 from halfnas.runs.folder import read_history, read_status
@@ -68,13 +69,23 @@ class Run:
     def mask(self) -> Mask | None:
         """The mask that it searched, if any."""
         path = self.path / "mask.json"
-        return Mask.load(path) if os.path.lexists(path) else None
+        if not os.path.lexists(path):
+            return None
+        mask = Mask.load(path)
+        if (space := known_space(mask.space)) is not None:
+            mask.check(space)
+        return mask
 
     @cached_property
     def genotype(self) -> Genotype | None:
         """The cell that it found or evaluated, if any."""
         path = self.path / "genotype.json"
-        return Genotype.load(path) if os.path.lexists(path) else None
+        if not os.path.lexists(path):
+            return None
+        genotype = Genotype.load(path)
+        if (space := known_space(genotype.space)) is not None:
+            space.check_genotype(genotype)
+        return genotype
 
     @cached_property
     def problems(self) -> list[str]:

@@ -32,15 +32,18 @@ def cell_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
     spaces: dict[str, SearchSpace] = {}
     drawings: list[Drawing] = []
     for group in shown:
-        run, reason = best_run(readable[group])
-        genotype = run.genotype
-        assert genotype is not None, "the best run is one of those with a cell"
-        try:
+        waiting = readable[group]
+        while waiting:
+            run, reason = best_run(waiting)
+            assert run.genotype is not None, "the best run is one of those with a cell"
             tie = describe_tie(run.metrics)
             said = reason if tie is None else f"{reason} {tie}."
-            drawings.append(_drawing(group, genotype, said, f"cells_{len(drawings) + 1:02}", spaces))
-        except ValueError as error:
-            problems.append(f"{run.path}: {error}")
+            try:
+                drawings.append(_drawing(group, run.genotype, said, f"cells_{len(drawings) + 1:02}", spaces))
+                break
+            except ValueError as error:
+                problems.append(f"{run.path}: {error}")
+                waiting = [other for other in waiting if other is not run]
     if drawings and len(shown) < len(found):
         note = left_out(len(found) - len(shown), "groups' cells", "the page would be too long")
         drawings[-1] = replace(drawings[-1], caption=drawings[-1].caption + note)

@@ -67,6 +67,18 @@ def test_cells_that_cannot_be_drawn_are_named(tmp_path, write_run):
     assert any("b/genotype.json" in problem for problem in problems)
 
 
+def test_a_cell_that_cannot_be_drawn_leaves_the_next_best(tmp_path, write_run):
+    darts_v2 = find_genotype("darts_v2")
+    for seed, genotype in enumerate([darts_v2, darts_v2, Genotype("mine", {"cell": (("a", 0),)}), darts_v2]):
+        write_run(tmp_path / str(seed), seed=seed, genotype=genotype, metrics={"search/val_acc": 0.1 * seed})
+    (tmp_path / "3" / "genotype.json").write_text("{")
+    [drawing], problems = cell_figures(read_study([tmp_path]).groups)
+    assert drawing.caption == "Of seed 1, the best of 2 by `search/val_acc`: 10.00%."
+    assert "3/genotype.json: not complete JSON" in problems[0]
+    assert "2: unknown space 'mine'" in problems[1]
+    assert len(problems) == 2
+
+
 def test_no_more_than_a_page_holds(tmp_path, write_run, monkeypatch):
     monkeypatch.setattr("halfnas.reporting.figures.cells.MAX_GROUPS", 1)
     for ratio in (0.5, 1.0):
