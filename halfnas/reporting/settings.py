@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from halfnas.reporting.origin import as_ran
-from halfnas.runs.reading import in_short, quoted, read_text
+from halfnas.runs.reading import in_short, quoted
+from halfnas.runs.yaml_files import load_yaml
 
 #: A value of a configuration.
 Setting = str | float | int | bool | None
@@ -34,10 +33,6 @@ RESOLVED: Mapping[str, tuple[str, Callable[[float], Setting]]] = {
     "searcher.partial_channels": ("search/partial_channels", int),
     "evaluation.auxiliary": ("evaluate/auxiliary_heads", bool),
 }
-
-
-#: What begins or parts something in YAML. Each level of nesting has one, and libyaml fails beyond some ten thousands.
-INDICATORS, MAX_INDICATORS = "[{-?:", 10_000
 
 
 class Told(NamedTuple):
@@ -112,15 +107,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     if not os.path.lexists(path):
         return {}
-    text, name = read_text(path, "cannot be read"), in_short(path)
-    if sum(map(text.count, INDICATORS)) > MAX_INDICATORS:
-        raise ValueError(f"{name}: cannot be read (no file of settings is so long, or nested so deep)")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the other one takes seconds for a hundred runs
-    try:
-        content = yaml.load(text, loader)  # noqa: S506 # safe loaders, both
-    # All but the first: what PyYAML makes of a value that is not of the type that its tag says.
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        raise ValueError(f"{name}: cannot be read ({in_short(' '.join(str(error).split()))})") from None
+    content = load_yaml(path)
     return content if isinstance(content, dict) else {}
 
 
