@@ -1,6 +1,5 @@
 """Find a space by name: conf/space/<name>.yaml says which class it is and with which sizes."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,10 @@ def load_space(name: str, **overrides: Any) -> SearchSpace:
     Raises:
         ValueError: an unknown space or argument, or a value the space refuses.
     """
-    path = CONF / "space" / f"{name}.yaml"
-    if not os.path.isfile(path):
-        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise ValueError(f"unknown space {quoted(name)}; known: {', '.join(known)}")
+    files = {path.stem: path for path in sorted((CONF / "space").glob("*.yaml"))}
+    if name not in files:
+        raise ValueError(f"unknown space {quoted(name)}; known: {', '.join(files)}")
     try:
-        return instantiate(OmegaConf.load(path), **overrides, _convert_="all")
+        return instantiate(OmegaConf.load(files[name]), **overrides, _convert_="all")
     except InstantiationException as error:
         raise ValueError(f"space {name!r}: {error.__cause__ or error}") from error
