@@ -1,6 +1,7 @@
 """Errors a user can act on, shown without a traceback."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from hydra.errors import CompactHydraException
 
@@ -44,5 +45,35 @@ class Diverged(CompactHydraException, ArithmeticError):
         return Diverged, (self.stage, self.when, self.quantities, self.remedy)
 
 
+class FileError(CompactHydraException, OSError):
+    """A file or folder of a run that cannot be written, or is no longer there.
+
+    Args:
+        path: which.
+        reason: why, such as the words of the operating system.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        self.path, self.reason = str(path), reason
+        super().__init__(f"halfnas: cannot write {path}: {reason}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[type["FileError"], tuple[str, str]]:
+        return FileError, (self.path, self.reason)
+
+
+class Refused(ConfigError):
+    """A folder that holds what these settings would destroy: nothing in it is touched."""
+
+    def __reduce__(self) -> tuple[type["Refused"], tuple[list[str]]]:
+        return Refused, (self.problems,)
+
+
+class Busy(CompactHydraException):
+    """A folder in which another process runs the same job: nothing in it is touched."""
+
+
 class JobError(CompactHydraException):
-    """A job of a sweep failed in its own process, which has printed the traceback."""
+    """A job of a sweep failed in its own process, which has said why."""

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import wandb
@@ -25,6 +26,8 @@ SUMMARIES = {
         "evaluate/drop_path",
     ),
 }
+#: Where W&B writes down the run of a folder.
+RESUME = "wandb-resume.json"
 #: Metrics of every stage of which the summary shows the largest value.
 PEAKS = ("peak_allocated_mib", "peak_reserved_mib")
 
@@ -81,13 +84,18 @@ def wandb_logger(
     columns: Mapping[str, Any] | None = None,
     log_weights: bool = True,
     save_dir: str = ".",
+    go_on: bool = False,
 ) -> RunLogger:
     """Open a run: online where an API key is found, offline otherwise; WANDB_MODE decides where it is set.
 
     Args:
         columns: plain values at the top of the run's configuration, to group and filter runs by.
         log_weights: whether the final checkpoint is uploaded.
+        save_dir: the folder that gets `wandb/`.
+        go_on: with the run that an earlier process left there, where it did not end well.
     """
+    if not go_on:
+        (Path(save_dir) / "wandb" / RESUME).unlink(missing_ok=True)
     mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
     agent = "WANDB_SWEEP_ID" in os.environ  # the project is that of the sweep, and W&B warns of any other
     run = wandb.init(
@@ -100,6 +108,7 @@ def wandb_logger(
         dir=save_dir,
         mode=mode,  # type: ignore[arg-type] # the user's word, checked by wandb
         reinit="finish_previous",
+        resume="auto",  # W&B writes down which run it is, until that has ended well
         settings=wandb.Settings(console="off", silent=mode != "online"),
     )
     run.config.setdefaults(dict(columns or {}))  # what a W&B sweep has set is there already, and locked

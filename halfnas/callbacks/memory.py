@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -27,15 +28,28 @@ class MemoryMonitor(Callback):
     * `<stage>/step_activations_mib`: what one weight step keeps for its backward pass, for modules with a
       `loss(images, labels)`. What is recomputed is kept by nobody and still needs memory: it is shown, never compared.
 
-    The CUDA peaks exist only on CUDA devices.
+    The CUDA peaks exist only on CUDA devices. A training that goes on has the figures, and the peaks, of before.
     """
 
     def __init__(self) -> None:
         self._figures: dict[str, float] = {}
+        self._peaks: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The figures so far."""
+        return {"figures": self._figures, "peaks": self._peaks}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from those."""
+        self._figures, self._peaks = dict(state_dict["figures"]), dict(state_dict["peaks"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure one step, then start the peaks anew."""
-        self._figures = {}
+        if not self._figures:
+            self._measure(trainer, pl_module)
+        reset_peak_memory(pl_module.device)
+
+    def _measure(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if hasattr(pl_module, "full_step"):
             if (reason := can_count(pl_module.device)) is None:
                 self._figures["peak_live_mib"] = step_peak(trainer, pl_module) / MIB
@@ -43,11 +57,12 @@ class MemoryMonitor(Callback):
                 log.warning("%s/peak_live_mib is not measured: %s", pl_module.stage, reason)
         if hasattr(pl_module, "loss"):
             self._figures["step_activations_mib"] = step_activations(trainer, pl_module) / MIB
-        reset_peak_memory(pl_module.device)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the figures."""
-        for name, value in {**self._figures, **peak_memory(pl_module.device)}.items():
+        for name, value in peak_memory(pl_module.device).items():
+            self._peaks[name] = max(value, self._peaks.get(name, 0.0))
+        for name, value in {**self._figures, **self._peaks}.items():
             pl_module.log(f"{pl_module.stage}/{name}", value)
 
 

@@ -1,7 +1,7 @@
 """The checks that need nothing but the settings themselves: of the plain values, and of values that belong together."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -13,10 +13,14 @@ from halfnas.training import check_cuda_graphs
 #: What may be given in place of running the stages that make it, the last one first.
 PRODUCTS = tuple(stage.leaves for stage in reversed(STAGES) if stage.leaves is not None)
 
+#: What `ckpt` may be, besides null.
+LAST = "last"
+
 #: Plain values; the others are checked where they are used.
 VALUES: Mapping[str, Any] = {
     "seed": Annotated[int, Field(ge=0, description="seeds of random generators are not negative")],
     "optimized_budget": PositiveFloat | None,
+    "ckpt": Annotated[Literal["last"] | None, Field(description="goes on where the run in the folder was left")],
 }
 
 

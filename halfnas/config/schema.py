@@ -14,6 +14,10 @@ from omegaconf import OmegaConf
 LONGEST, CUT = 120, 100
 
 
+#: Overrides that make no other job of one: how it is started, where its files and logs go, how its images are read.
+UNTOLD = ("ckpt", "overwrite", "logger", "paths", "dataset.num_workers")
+
+
 @dataclass
 class Config:
     """What conf/config.yaml fills. Groups are open: their yaml names a class, whose signature is their schema."""
@@ -25,6 +29,8 @@ class Config:
     genotype: str | None = None
     benchmark: str | None = None
     name: str | None = None
+    ckpt: str | None = None
+    overwrite: bool = False
     cuda_graphs: Any = "auto"  # checked where the steps are
     optimized_metric: str = "search/val_acc"
     optimized_budget: float | None = None
@@ -65,7 +71,18 @@ def job_folder(overrides: str) -> str:
 
 def overrides_hash(overrides: Sequence[str]) -> str:
     """Eight hexadecimal digits that tell the overrides of one job from another's, whatever their order."""
-    return hashlib.sha256("\n".join(sorted(overrides)).encode()).hexdigest()[:8]
+    telling = sorted(override for override in overrides if tells(key_of(override)))
+    return hashlib.sha256("\n".join(telling).encode()).hexdigest()[:8]
+
+
+def key_of(override: str) -> str:
+    """The setting that an override sets: `ratio` of `ratio=0.5`, `callbacks.progress` of `~callbacks.progress`."""
+    return override.lstrip("+~").split("=")[0]
+
+
+def tells(key: str) -> bool:
+    """Whether a setting tells a job from others."""
+    return not any(key == known or key.startswith((f"{known}.", f"{known}@")) for known in UNTOLD)
 
 
 # On import: Hydra's state travels to the worker processes of a launcher, resolvers of OmegaConf do not.

@@ -1,6 +1,7 @@
 """Batches as functions of (seed, stream, epoch, number), whoever drew random numbers before and whatever the device."""
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -208,14 +209,18 @@ class Shuffled(Batches):
 class Sampled(Batches):
     """Augmented batches of distinct images, each drawn from all that take part, whatever the other batches have.
 
-    All processes see the same ones.
+    Several processes take turns: the first one sees sample 0, the second one sample 1. Each has as many, so that some
+    may see samples beyond the last one.
 
     Args:
         indices: int64 [N], of the images that take part.
         image_size: height and width in pixels.
         batch_size: images a batch, at most N.
-        num_batches: an epoch has that many.
-        seed, stream: origin of the random numbers, see `halfnas.training.generator`.
+        num_samples: an epoch has that many, in all processes together.
+        first: how many of them are left out.
+        seed, stream: origin of the random numbers, see `halfnas.training.generator`; the number of a sample is that of
+            a batch, whatever is left out.
+        num_replicas, rank: number of processes and which of them this is.
     """
 
     def __init__(
@@ -227,26 +232,33 @@ class Sampled(Batches):
         *,
         image_size: int,
         batch_size: int,
-        num_batches: int,
+        num_samples: int,
+        first: int = 0,
         seed: int,
         stream: str,
+        num_replicas: int = 1,
+        rank: int = 0,
     ) -> None:
         super().__init__(images, normalization, augmentation)
         assert batch_size <= len(indices), "images of a sample are distinct"
         self._indices = indices
         self._image_size = image_size
         self._batch_size = batch_size
-        self._num_batches = num_batches
+        self._num_samples = num_samples
+        self._first = first
         self._seed = seed
         self._stream = stream
+        self._num_replicas = num_replicas
+        self._rank = rank
 
     def __len__(self) -> int:
-        return self._num_batches
+        return math.ceil((self._num_samples - self._first) / self._num_replicas)
 
     def select(self, epoch: int, number: int) -> Selection:
-        """The sample of that number."""
+        """The sample that this process sees then."""
         assert self.augmentation is not None
-        numbers = generator(self._seed, self._stream, epoch, number)
+        sample = self._first + number * self._num_replicas + self._rank
+        numbers = generator(self._seed, self._stream, epoch, sample)
         drawn = torch.randperm(len(self._indices), generator=numbers)[: self._batch_size]
         return Selection(self._indices[drawn], self.augmentation.draw(self._batch_size, self._image_size, numbers))
 

@@ -103,10 +103,13 @@ class _ImageData(LightningDataModule):
 
 
 class PruningData(_ImageData):
-    """Batches to score candidates on: batch n is the sample of repeat n, `batch_size` distinct augmented images.
+    """Batches to score candidates on: batch n is the sample of step n, `batch_size` distinct augmented images.
 
     Args:
-        num_batches: an epoch has that many.
+        num_batches: an epoch has that many, in all processes together.
+
+    Attributes:
+        first_batch: the batches before it are not read; set before the training by a pruning that goes on.
     """
 
     def __init__(
@@ -114,9 +117,10 @@ class PruningData(_ImageData):
     ) -> None:
         super().__init__(dataset, batch_size=batch_size, seed=seed, holdout_fraction=holdout_fraction)
         self.num_batches = num_batches
+        self.first_batch = 0
 
     def train_dataloader(self) -> Sampled:
-        """The same batches in every process, as each makes the whole mask.
+        """The batches from `first_batch` on, which several processes share.
 
         Raises:
             ValueError: there are fewer images than a batch has.
@@ -134,9 +138,11 @@ class PruningData(_ImageData):
             indices,
             image_size=self.dataset.image_size,
             batch_size=self.batch_size,
-            num_batches=self.num_batches,
+            num_samples=self.num_batches,
+            first=self.first_batch,
             seed=self.seed,
             stream="pruning",
+            **self._processes,
         )
 
 

@@ -1,7 +1,6 @@
 """One job: from its settings to the files of its run, and the number that a sweep optimises."""
 
 import logging
-import tempfile
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -16,13 +15,18 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from halfnas.callbacks.loggers import RunLogger, finish
+from halfnas.config.checks import LAST
+from halfnas.config.made_with import made_with
 from halfnas.config.plan import Plan, make_plan
 from halfnas.config.schema import overrides_hash
 from halfnas.drawing.summary import print_summary
-from halfnas.errors import ConfigError
+from halfnas.errors import ConfigError, FileError, Refused
+from halfnas.jobs.lock import locked
 from halfnas.jobs.objective import Objective
-from halfnas.runs.folder import RunFolder
+from halfnas.runs.checkpoints import remove_checkpoints
+from halfnas.runs.folder import RunFolder, read_metrics
 from halfnas.stages import STAGES
+from halfnas.stages.progress import Progress, look
 from halfnas.stages.run import run_stages
 
 log = logging.getLogger(__name__)
@@ -40,42 +44,65 @@ def run_job(cfg: DictConfig, path: str | Path, overrides: Sequence[str] = ()) ->
         What is optimised, None where no stage measured it.
 
     Raises:
-        ConfigError: the settings cannot run; nothing has been trained.
+        ConfigError: the settings cannot run, or would destroy what is in the folder; nothing has been trained.
+        Busy: another process is running a job in the folder.
+        FileError: something cannot be written.
     """
     _quiet_lightning()
-    if getattr(rank_zero_only, "rank", 0) == 0:
-        return _run_in(cfg, RunFolder(path, overrides_hash(overrides)), overrides, log_to=cfg.logger)
-    # The other processes of a distributed run train along; what they would write is what the first one writes.
-    with tempfile.TemporaryDirectory() as aside:
-        return _run_in(cfg, RunFolder(aside, overrides_hash(overrides)), overrides, log_to=None)
+    job = overrides_hash(overrides)
+    if getattr(rank_zero_only, "rank", 0) > 0:
+        # The other processes of a distributed run train along; what they would write is what the first one writes.
+        return _run_in(cfg, RunFolder(path, job, writes=False), overrides)
+    folder = RunFolder(path, job)
+    folder.open()
+    with locked(folder.path):
+        return _run_in(cfg, folder, overrides)
 
 
-def _run_in(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str], *, log_to: DictConfig | None) -> float | None:
+def _run_in(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str]) -> float | None:
     loggers: list[Logger] = []
     failed = True
     try:
         plan = make_plan(cfg, overrides)
-        _load_images(plan)
-        _clear(folder, plan)
-        _name(cfg, plan)
-        loggers = [] if log_to is None else list(instantiate(log_to, _convert_="all").values())
-        _describe(cfg, loggers)
-        run_stages(
-            plan.stages,
-            plan.dataset,
-            seed=cfg.seed,
-            folder=folder,
-            loggers=loggers,
-            make_trainer=partial(_make_trainer, cfg, folder, loggers),
-        )
+        settings: Any = OmegaConf.to_container(cfg, resolve=True)
+        made = {stage.name: made_with(type(stage), settings) for stage in plan.stages}
+        progress = look(plan.stages, made, folder, go_on=cfg.ckpt == LAST, overwrite=cfg.overwrite)
+        if len(progress.finished) < len(plan.stages):
+            _load_images(plan)
+            progress = progress.settled(folder)
+            _clear(folder, plan, progress)
+            _name(cfg, plan)
+            if folder.writes:
+                loggers = list(instantiate(cfg.logger, _convert_="all").values())
+            _describe(cfg, loggers)
+            run_stages(
+                plan.stages,
+                plan.dataset,
+                seed=cfg.seed,
+                folder=folder,
+                loggers=loggers,
+                make_trainer=partial(_make_trainer, cfg, folder, loggers),
+                made_with=made,
+                progress=progress,
+            )
+        else:
+            log.info("done before: %s", folder.path)
+            folder.metrics = read_metrics(folder.path)
+            folder.finished(progress.finished)
         folder.finish()
         failed = False
+    except Refused:
+        raise  # what is there stays as it is, what it says of itself too
+    except OSError as error:
+        problem = _named(error, folder)
+        folder.fail(problem)
+        raise problem from None
     except BaseException as error:
         folder.fail(error)
         raise
     finally:
         finish(loggers, failed=failed)
-    if log_to is not None:
+    if folder.writes:
         print_summary(folder.path, folder.metrics, [stage.name for stage in STAGES], space=plan.space)
     return _optimised(cfg, plan, folder)
 
@@ -94,11 +121,27 @@ def _load_images(plan: Plan) -> None:
         raise ConfigError([str(error)]) from None
 
 
-def _clear(folder: RunFolder, plan: Plan) -> None:
-    """Take away what an earlier run left of the first stage and of those after it, which rest on it."""
+def _clear(folder: RunFolder, plan: Plan, progress: Progress) -> None:
+    """Take away what an earlier run left of the first stage that runs and of those after it, which rest on it."""
     names = [stage.name for stage in STAGES]
-    stale = STAGES[names.index(plan.stages[0].name) :]
-    folder.clear([stage.name for stage in stale], [stage.leaves for stage in stale if stage.leaves is not None])
+    [first, *_] = [stage.name for stage in plan.stages if stage.name not in progress.finished]
+    stale = STAGES[names.index(first) :]
+    left = [stage.leaves for stage in stale if stage.leaves is not None]
+    folder.clear([stage.name for stage in stale], left, progress.epochs)
+    for name in {stage.name for stage in stale} - set(progress.epochs):
+        if folder.writes:
+            remove_checkpoints(folder.checkpoints, name)
+
+
+def _named(error: OSError, folder: RunFolder) -> OSError:
+    """An error of the system's as one that names a file, or the folder where that is gone; a full disk names none."""
+    try:
+        folder.check()
+    except FileError as gone:
+        return gone
+    if isinstance(error, FileError) or error.errno is None:
+        return error
+    return FileError(error.filename or folder.path, error.strerror or str(error))
 
 
 def _name(cfg: DictConfig, plan: Plan) -> None:

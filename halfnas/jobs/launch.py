@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from halfnas.config.schema import overrides_hash
 from halfnas.jobs.child import run_here, run_in_child
 from halfnas.jobs.objective import Objective
+from halfnas.jobs.typed import alone
 from halfnas.runs.folder import read_metrics, read_status
 
 log = logging.getLogger(__name__)
@@ -38,16 +39,8 @@ def launch(cfg: DictConfig) -> float | None:
 
 
 def _alone(hydra: Any, path: Path) -> list[str]:
-    """The command line of this job alone, with which Lightning starts further processes on several devices."""
     [conf] = [source.path for source in hydra.runtime.config_sources if source.provider == "main"]
-    return [
-        str(Path(conf).parent / "train.py"),
-        *hydra.overrides.task,
-        "hydra.mode=RUN",
-        f"hydra.run.dir='{path}'",
-        "hydra.output_subdir=null",
-        "hydra.job.name=train_other_processes",
-    ]
+    return alone(Path(conf).parent / "train.py", hydra.overrides.task, path)
 
 
 def _is_done(path: Path, job_hash: str) -> bool:
@@ -70,6 +63,7 @@ def _settled(cfg: DictConfig, hydra: Any, path: Path) -> DictConfig:
             wandb.job_type = cfg.stage
             wandb.columns = {group: choices.get(group) for group in ("dataset", "space", "searcher")}
             wandb.save_dir = str(path)
+            wandb.go_on = cfg.ckpt is not None
     return cfg
 
 

@@ -1,7 +1,6 @@
 """What became of the jobs of a sweep, as a table in the end. Imports none of torch."""
 
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from halfnas.jobs.folders import started
+from halfnas.config.schema import overrides_hash
+from halfnas.jobs.folders import single, started
+from halfnas.jobs.signals import end_in_order, exit_code
+from halfnas.jobs.typed import again
 from halfnas.runs.folder import read_metrics, read_status
 
 NOT_STARTED = "not started"
-INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def _read_job(sweep: Path, folder: str, overrides: Sequence[str]) -> Job:
         return Job(folder, overrides, NOT_STARTED, None, {})
     try:
         status = read_status(sweep / folder)
+        if status.get("overrides_hash") not in (None, overrides_hash(overrides)):
+            return Job(folder, overrides, NOT_STARTED, "its folder has a run of other settings", {})
         return Job(folder, overrides, status["state"], status["error"], read_metrics(sweep / folder))
     except ValueError as error:
         return Job(folder, overrides, "unreadable", str(error), {})
@@ -100,11 +103,12 @@ def _short(error: str) -> str:
 def command(main: Callable[[], Any], console: Console | None = None) -> int:
     """Run Hydra's `main`; returns the exit code. A sweep ends with a table of its jobs, however it ends."""
     console = console or Console()
-    code = 0
+    code, interrupted = 0, False
+    end_in_order()
     try:
         main()
     except KeyboardInterrupt:
-        code = INTERRUPTED
+        code, interrupted = exit_code(), True
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     sweep, planned = started() or (None, {})
@@ -115,14 +119,21 @@ def command(main: Callable[[], Any], console: Console | None = None) -> int:
             console.print(f"Failed: {line}", style="red", soft_wrap=True, markup=False, highlight=False)
         console.print(f"Report: python -m halfnas.reporting {shlex.quote(str(sweep))}", soft_wrap=True, markup=False)
         if any(job.state != "done" for job in jobs):
-            console.print(f"Go on:  {_again(sweep)}", soft_wrap=True, markup=False)
+            console.print(f"Go on:  {again('hydra.sweep.dir', sweep)}", soft_wrap=True, markup=False, highlight=False)
             code = code or 1
-    elif code == INTERRUPTED:
+        return code
+    if interrupted:
         console.print("Interrupted.")
+    folder = single()
+    if code != 0 and folder is not None and _can_go_on(folder):
+        console.print(f"Go on: {again('hydra.run.dir', folder)}", soft_wrap=True, markup=False, highlight=False)
     return code
 
 
-def _again(sweep: Path) -> str:
-    """The command that does what is left of a sweep."""
-    arguments = [each for each in sys.argv if not each.startswith("hydra.sweep.dir=")]
-    return shlex.join(["python", *arguments, f"hydra.sweep.dir={sweep}"])
+def _can_go_on(folder: Path) -> bool:
+    """Whether a run was ended that has come to something."""
+    try:
+        status = read_status(folder)
+    except ValueError:
+        return False
+    return status.get("state") == "failed" and bool(status.get("stages_done") or any(folder.glob("checkpoints/*.ckpt")))

@@ -135,23 +135,22 @@ class ETENASPruner(Pruner):
         self._kept = ~self._candidates.is_none | (self._surplus(np.ones(len(self._candidates), dtype=bool)) <= 0)
         self._importance = np.full(len(self._candidates), np.nan)
         self._values: list[float] = []
+        self.steps_taken = 0
         self.max_steps = self._steps_from(self._kept)
         self._begin_round()
 
-    def step(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """Rate one candidate on one network; after the last repeat of the last candidate of a round, remove.
+    def rate(self, number: int, batches: Sequence[Batch]) -> float | NothingUsable:
+        """Rate one candidate on one network.
 
         Args:
+            number: of a step of this round.
             batches: `num_batches` for each ranking function in turn.
 
         Returns:
-            The relative change that removing the candidate makes.
-
-        Raises:
-            NothingUsable: it is not finite.
+            The relative change that removing the candidate makes, or why there is none.
         """
-        number = len(self._values)
-        j = self._waiting[len(self._changes) // self.repeats]
+        begun = self.steps_ready - self.repeats * len(self._waiting)
+        j = self._waiting[(number - begun) // self.repeats]
         change = 0.0
         for r, (key, ranker) in enumerate(self.rankers.items()):
             mine = [resized(b, self.image_size) for b in batches[r * self._batches_each :][: self._batches_each]]
@@ -159,13 +158,27 @@ class ETENASPruner(Pruner):
             relative = (whole - without) / whole if whole else float("nan")
             if not np.isfinite(relative):
                 place = self._candidates.places[j]
-                raise NothingUsable(
+                return NothingUsable(
                     f"{key} is {whole:g} with and {without:g} without {place.operation} on edge {place.edge} of "
                     f"{place.kind}: their relative difference is not finite"
                 )
             change += ranker.weight * ranker.sign * relative
-        self._take(change)
-        return {"relative_change": change}
+        return change
+
+    def take(self, rating: float | NothingUsable) -> dict[str, float]:
+        """Note the relative change; after the last repeat of the last candidate of a round, remove.
+
+        Raises:
+            NothingUsable: it is not finite.
+        """
+        if isinstance(rating, NothingUsable):
+            raise rating
+        self.steps_taken += 1
+        self._values.append(rating)
+        self._changes.append(rating)
+        if self.steps_taken == self.steps_ready:
+            self._remove()
+        return {"relative_change": rating}
 
     def metrics(self) -> dict[str, float]:
         """The repeats, and the agreement of two masks that chance made of what is left without `none`."""
@@ -192,7 +205,7 @@ class ETENASPruner(Pruner):
                 f"{self._seed} and {self.max_steps}"
             )
         for change in changes:
-            self._take(change)
+            self.take(change)
 
     @torch.no_grad()
     def _rate(self, ranker: RankingFunction, j: int, sample: Sample) -> tuple[float, float]:
@@ -215,12 +228,8 @@ class ETENASPruner(Pruner):
             whole, without = vmap(rate, randomness="same")(lanes).tolist()
         return whole, without
 
-    def _take(self, change: float) -> None:
-        """One more repeat of a round has been done."""
-        self._values.append(change)
-        self._changes.append(change)
-        if len(self._changes) < self.repeats * len(self._waiting):
-            return
+    def _remove(self) -> None:
+        """A round has ended: remove the least important candidates, and begin another one."""
         scores = np.full(len(self._candidates), np.nan)
         scores[self._waiting] = np.reshape(self._changes, (-1, self.repeats)).mean(axis=1)
         self._importance[self._waiting] = scores[self._waiting]
@@ -232,6 +241,7 @@ class ETENASPruner(Pruner):
         candidates = self._candidates
         self._waiting = np.flatnonzero(self._kept & (self._surplus(self._kept) > 0)).tolist()
         self._changes: list[float] = []
+        self.steps_ready = self.steps_taken + self.repeats * len(self._waiting)
         self.done = not self._waiting
         scores = [None if np.isnan(score) else float(score) for score in self._importance]
         named = candidates.named(scores) if self._values else None

@@ -4,7 +4,7 @@ import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -132,13 +132,21 @@ class ImportancePruner(Pruner):
         self.mask = self._whole
         self._scores = self._scorer(self.importance)
         self.done = len(self._eliminate.targets) == 0
-        self.max_steps = 0 if self.done else self._most_repeats
+        self.max_steps = self.steps_ready = 0 if self.done else self._most_repeats
+        self.steps_taken = 0
         self._levels: list[Floats] = []
-        self._step = 0
         self._last_error = "before the pruning went on"
 
-    def step(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """One repeat, and the mask of all so far.
+    def rate(self, number: int, batches: Sequence[Batch]) -> "Repeat":
+        """One repeat: the pruning of a scoring network."""
+        try:
+            self._scores.begin(self._sample(batches, _step_seed(self._seed, number)))
+            return Repeat(*self._eliminate(self._scores))
+        except Unusable as error:
+            return Repeat(None, {}, error.with_traceback(None))
+
+    def take(self, rating: "Repeat") -> dict[str, float]:
+        """Add a repeat, and make the mask of all so far.
 
         A repeat with all scores the same says nothing: it is left out with a warning that names repeat and ranking
         function, and counted (`prune/repeats_dropped`). Where more than half are, what is left would be a selection of
@@ -148,27 +156,24 @@ class ImportancePruner(Pruner):
             Diverged: something is not finite; nothing is ranked.
             NothingUsable: it is the last one, and more than half were left out.
         """
-        sample = self._sample(batches, _step_seed(self._seed, self._step))
-        self._step += 1
-        try:
-            self._scores.begin(sample)
-            levels, metrics = self._eliminate(self._scores)
-        except NotFinite as error:
-            when = f"repeat {self._step} of at most {self.max_steps}"
-            raise Diverged("prune", when, {error.quantity: error.value}, REMEDY) from None
-        except Unusable as error:
-            log.warning("repeat %d is left out: %s", self._step, error)
-            self._last_error = f"repeat {self._step}: {error}"
-            self.done = self._step == self.max_steps
+        self.steps_taken += 1
+        if isinstance(rating.error, NotFinite):
+            when = f"repeat {self.steps_taken} of at most {self.max_steps}"
+            raise Diverged("prune", when, {rating.error.quantity: rating.error.value}, REMEDY)
+        if rating.levels is None:
+            log.warning("repeat %d is left out: %s", self.steps_taken, rating.error)
+            self._last_error = f"repeat {self.steps_taken}: {rating.error}"
+            self.done = self.steps_taken == self.max_steps
             self._check_enough()
             return {}
-        self._levels.append(levels)
+        metrics = dict(rating.metrics)
+        self._levels.append(rating.levels)
         self._update_mask()
-        if len(self._levels) >= 2 and (len(self._levels) % 2 == 0 or self._step == self.max_steps):
+        if len(self._levels) >= 2 and (len(self._levels) % 2 == 0 or self.steps_taken == self.max_steps):
             metrics["agreement_of_halves"] = halves = self._half_agreement()
             stable = self.stability is not None and halves >= self.stability
             self.done = stable and len(self._levels) >= FEWEST_REPEATS
-        self.done = self.done or self._step == self.max_steps
+        self.done = self.done or self.steps_taken == self.max_steps
         self._check_enough()
         return metrics
 
@@ -182,7 +187,7 @@ class ImportancePruner(Pruner):
         kept = self._candidates.flags(self.mask.kept)
         metrics = {
             "repeats": float(len(self._levels)),
-            "repeats_dropped": float(self._step - len(self._levels)),
+            "repeats_dropped": float(self.steps_taken - len(self._levels)),
             "agreement_chance": chance_agreement(kept, self._candidates.groups),
         }
         if len(self._levels) >= 2:
@@ -192,7 +197,7 @@ class ImportancePruner(Pruner):
     def state_dict(self) -> dict[str, Any]:
         """The levels of all repeats so far [N, J], how many steps were taken, and whether they are enough."""
         levels = np.array(self._levels).reshape(-1, len(self._candidates))
-        return {"levels": torch.from_numpy(levels), "step": self._step, "done": self.done, "seed": self._seed}
+        return {"levels": torch.from_numpy(levels), "step": self.steps_taken, "done": self.done, "seed": self._seed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there, after `begin` with the settings of before.
@@ -207,7 +212,7 @@ class ImportancePruner(Pruner):
                 f"seed {self._seed} and {len(self._candidates)}"
             )
         self._levels = list(levels)
-        self._step = int(state["step"])
+        self.steps_taken = int(state["step"])
         self.done = bool(state["done"])
         if self._levels:
             self._update_mask()
@@ -240,9 +245,9 @@ class ImportancePruner(Pruner):
     def _check_enough(self) -> None:
         """Raise NothingUsable where the last step is taken, and more than half of them were of no use."""
         usable = len(self._levels)
-        if self.done and usable < self._step / 2:
+        if self.done and usable < self.steps_taken / 2:
             raise NothingUsable(
-                f"{usable or 'none'} of {self._step} repeat(s) could be used, too few for a mask; "
+                f"{usable or 'none'} of {self.steps_taken} repeat(s) could be used, too few for a mask; "
                 f"the last one that could not, {self._last_error}"
             )
 
@@ -281,6 +286,20 @@ class ImportancePruner(Pruner):
         kept = self._start.copy()
         kept[candidates.remove(kept, scores, candidates.targets, ties)] = False
         return kept
+
+
+class Repeat(NamedTuple):
+    """What the pruning of one scoring network found.
+
+    Attributes:
+        levels: of every candidate, [J]; None where they cannot be used.
+        metrics: what the ranking functions say of the whole network.
+        error: why the levels cannot be used.
+    """
+
+    levels: Floats | None
+    metrics: dict[str, float]
+    error: Unusable | None = None
 
 
 class NothingUsable(ValueError):

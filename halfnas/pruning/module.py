@@ -1,4 +1,4 @@
-"""The pruning stage as a LightningModule: one epoch, a training step is a repeat of the pruner."""
+"""The pruning stage as a LightningModule: one epoch, a training step is a step of the pruner, of each process one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +10,13 @@ from torch import Tensor
 from halfnas.pruning.pruner import Pruner
 from halfnas.pruning.sample import split
 from halfnas.spaces import Mask, SearchSpace
+from halfnas.training import gathered
 
 
 class PruningModule(LightningModule):
     """Runs a pruner over batches of training images. Nothing is trained, so there is no optimiser.
+
+    Several processes rate other steps each, and take the ratings of all: each has the mask of one process alone.
 
     Args:
         cuda_graphs: whether scores are captured, see `halfnas.training.Replay`.
@@ -21,9 +24,11 @@ class PruningModule(LightningModule):
     Attributes:
         stage: prefix of the metrics.
         epochs: 1, or 0 where the mask needs no data.
+        saved_after_steps: what has been found is saved after every step, see `halfnas.callbacks.StageCheckpoint`.
     """
 
     stage = "prune"
+    saved_after_steps = True
 
     def __init__(
         self,
@@ -52,14 +57,27 @@ class PruningModule(LightningModule):
         return []
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
-        """Take a step of the pruner on `num_batches` batches, which arrive joined; stop when it is done."""
+        """Rate a step of the pruner and take those of all processes; stop when it is done.
+
+        Args:
+            batch: the `num_batches` batches of the step of this process, joined. The first process has those of the
+                next step, the second one those of the step after it.
+        """
+        pruner = self.pruner
         images, labels = batch
-        found = self.pruner.step(split(images, labels, self.pruner.batch_size))
-        metrics = {f"prune/{name}": value for name, value in found.items()}
-        self.log_dict(metrics, on_step=True, on_epoch=False, logger=False)
-        for logger in self.loggers:  # every step: there are few
-            logger.log_metrics(metrics, step=batch_idx)
-        self.trainer.should_stop = self.pruner.done
+        batches = split(images, labels, pruner.batch_size)
+        mine = pruner.steps_taken + self.global_rank
+        last = pruner.steps_taken + self.trainer.world_size
+        # Where a step is not ready before others are taken, there is another turn.
+        while pruner.steps_taken < last and not pruner.done:
+            ready = range(pruner.steps_taken, pruner.steps_ready)
+            for rating in gathered([pruner.rate(mine, batches)] if mine in ready else []):
+                if not pruner.done:
+                    self._take(rating)
+        self.trainer.should_stop = pruner.done
+
+    def _take(self, rating: Any) -> None:
+        self._log(self.pruner.take(rating), on_epoch=False)  # every step: there are few
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the pruner has found so far."""
@@ -71,4 +89,13 @@ class PruningModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Say how far the mask can be relied on."""
-        self.log_dict({f"prune/{name}": value for name, value in self.pruner.metrics().items()})
+        self._log(self.pruner.metrics(), on_epoch=True)
+
+    def _log(self, metrics: dict[str, float], *, on_epoch: bool) -> None:
+        """Log what the step that was taken last has found, or all steps up to it, whichever process rated them."""
+        named = {f"prune/{name}": value for name, value in metrics.items()}
+        # The largest of equal numbers is the same number to the last bit, of which a mean could lose some.
+        how = {"on_step": not on_epoch, "on_epoch": on_epoch, "sync_dist": on_epoch, "reduce_fx": "max"}
+        self.log_dict(named, logger=False, **how)  # type: ignore[arg-type]
+        for logger in self.loggers:
+            logger.log_metrics(named, step=self.pruner.steps_taken - 1)

@@ -13,9 +13,14 @@ from halfnas.spaces import Mask, SearchSpace
 class Pruner(ABC):
     """Makes a mask, a step at a time; each step is given fresh batches.
 
+    A step is rated, which changes nothing, and then its rating is taken. So several processes can rate a step each, and
+    each of them take the ratings of all, in their order: their masks are that of one process, to the last bit.
+
     Attributes:
         name: the name that mask.json has under `pruner`.
         max_steps: the most steps that are taken; 0 where the mask needs no data.
+        steps_taken: how many have been; the next one has that number.
+        steps_ready: steps with smaller numbers can be rated now, whatever is found in those before them.
         done: no further step is needed.
         batch_size, num_batches: the size and the number of the batches that a step is given.
         image_size: the side in pixels that larger images are scaled down to; None for none.
@@ -26,6 +31,8 @@ class Pruner(ABC):
 
     name: str
     max_steps: int = 0
+    steps_taken: int = 0
+    steps_ready: int = 0
     done: bool = False
     batch_size: int = 0
     num_batches: int = 0
@@ -48,9 +55,29 @@ class Pruner(ABC):
     def check_space(self, space: SearchSpace) -> None:  # noqa: B027 - most prune any space
         """Raise ValueError where the pruner has no way of rating what is in the space."""
 
-    def step(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """Take one step; returns metrics for the log."""
+    def rate(self, number: int, batches: Sequence[Batch]) -> Any:
+        """Rate a step.
+
+        Args:
+            number: of a step that is ready, and has not been taken.
+            batches: its batches.
+
+        Returns:
+            What `take` is given: picklable, and the same in every process that has taken the same steps.
+        """
         raise NotImplementedError(f"{type(self).__name__} needs no data")
+
+    def take(self, rating: Any) -> dict[str, float]:
+        """Take the next step; returns metrics for the log.
+
+        Args:
+            rating: what `rate` found of it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} needs no data")
+
+    def step(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """Rate and take the next step; returns metrics for the log."""
+        return self.take(self.rate(self.steps_taken, batches))
 
     def metrics(self) -> dict[str, float]:
         """How far the mask can be relied on, in the end; empty where a pruner cannot say."""

@@ -41,8 +41,11 @@ class NotFinite(Unusable):
     """
 
     def __init__(self, quantity: str, value: float) -> None:
-        super().__init__(f"{quantity} is {value}")
+        super().__init__(quantity, value)
         self.quantity, self.value = quantity, value
+
+    def __str__(self) -> str:
+        return f"{self.quantity} is {self.value}"
 
 
 class Scorer:

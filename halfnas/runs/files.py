@@ -1,45 +1,78 @@
 """Small files that are written whole or not at all, and read with errors a user can act on."""
 
+import contextlib
 import json
 import math
 import os
-import tempfile
+import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from halfnas.errors import FileError
 from halfnas.runs.reading import MAX_SHOWN, in_short, quoted, read_text
 
 #: An integer with more, its sign among them, has not 64 bits; a very long one is not even converted.
 MAX_DIGITS = 20
 
 
-def write_text(path: str | Path, text: str) -> Path:
-    """Write `text` beside `path`, then rename: a reader never sees half a file."""
+def write_text(path: str | Path, text: str, *, parents: bool = True) -> Path:
+    """Write `text` beside `path`, then rename: a reader never sees half a file.
+
+    Args:
+        path: the file.
+        text: all of it.
+        parents: make the folder that it is in, where there is none.
+
+    Raises:
+        FileError: it cannot be written; what was there is as it was.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        # mkstemp gives 0600; a run's files are as readable as any other file of the user's.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(beside, 0o666 & ~umask)
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+    with replacing(path, parents=parents) as beside, beside.open("w", encoding="utf-8") as file:
+        file.write(text)
     return path
 
 
-def write_json(path: str | Path, content: Mapping[str, Any]) -> Path:
-    """Write a JSON object; NaN and infinities are refused, since they are not JSON."""
-    return write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+@contextlib.contextmanager
+def replacing(path: Path, *, parents: bool = False) -> Iterator[Path]:
+    """Gives a place beside `path` to write to, which takes the place of `path` in the end.
+
+    Raises:
+        FileError: it cannot be written, or the folder is not there; nothing is left beside `path`.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        os.replace(beside, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, FileError):
+            raise FileError(path, error.strerror or str(error)) from None
+        raise
+
+
+def overwrite_text(path: Path, text: str) -> None:
+    """Write over a file in its place, which needs no more room on a full disk; a reader may see half of it."""
+    with path.open("r+b") as file:
+        file.write(text.encode())
+        file.truncate()
+
+
+def write_json(path: str | Path, content: Mapping[str, Any], *, parents: bool = True) -> Path:
+    """Write a JSON object, see `write_text`; NaN and infinities are refused, since they are not JSON."""
+    return write_text(path, json_text(content), parents=parents)
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """A JSON object as it stands in a file."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

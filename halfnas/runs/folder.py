@@ -1,7 +1,9 @@
 """The files of a run: each is written whole or not at all, and says what the run has come to."""
 
+import contextlib
 import csv
 import io
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -11,10 +13,15 @@ from typing import Any, Literal
 
 from pydantic import StrictFloat, StrictInt, StrictStr
 
-from halfnas.runs.files import MAX_DIGITS, entry, read_json, write_json, write_text
+from halfnas.errors import FileError
+from halfnas.runs.files import MAX_DIGITS, entry, json_text, overwrite_text, read_json, write_json, write_text
+from halfnas.runs.made_with import MadeWith, Saved, read_made_with, write_made_with
 from halfnas.runs.reading import in_short, quoted, read_text
 
+log = logging.getLogger(__name__)
+
 FORMAT = 1
+HISTORY = "history.csv"
 
 
 class RunFolder:
@@ -23,68 +30,131 @@ class RunFolder:
     Args:
         path: the folder.
         overrides_hash: tells the job's overrides from another's.
+        writes: False for a process of a distributed run that reads along, and leaves the writing to the first one.
     """
 
-    def __init__(self, path: str | Path, overrides_hash: str) -> None:
+    def __init__(self, path: str | Path, overrides_hash: str, *, writes: bool = True) -> None:
         self.path = Path(path)
         self.figures = self.path / "figures"
+        self.checkpoints = self.path / "checkpoints"
+        self.writes = writes
         self.metrics: dict[str, float] = {}
         self._overrides_hash = overrides_hash
         self._stage: str | None = None
         self._done: list[str] = []
+        self._identity: tuple[int, int] | None = None
 
     def file(self, name: str) -> Path:
         """The file of a mask or genotype."""
         return self.path / f"{name}.json"
 
-    def clear(self, stages: Sequence[str], files: Sequence[str]) -> None:
+    def open(self) -> None:
+        """Make the folder where there is none, and remember which one it is.
+
+        Raises:
+            FileError: it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._identity = _identity_of(self.path)
+        except OSError as error:
+            raise FileError(self.path, error.strerror or str(error)) from None
+
+    def check(self) -> None:
+        """Raise FileError where the folder is gone since it was opened, or another one in its place."""
+        try:
+            same = self._identity is None or _identity_of(self.path) == self._identity
+        except OSError:
+            same = False
+        if not same:
+            raise FileError(self.path, "the folder was removed while the run went on; what was in it is lost")
+
+    def clear(self, stages: Sequence[str], files: Sequence[str], epochs: Mapping[str, int]) -> None:
         """Take away what an earlier run has left of stages.
 
         Args:
             stages: their names.
             files: the files that they leave, by name.
+            epochs: stage -> how many epochs of its history stay, since it goes on from there; 0 for others.
         """
+        self.metrics = {k: v for k, v in read_metrics(self.path).items() if k.split("/")[0] not in stages}
+        if not self.writes:
+            return
         for name in files:
             self.file(name).unlink(missing_ok=True)
-        kept = {key: value for key, value in read_metrics(self.path).items() if key.split("/")[0] not in stages}
-        self.metrics = kept
-        write_json(self.path / "metrics.json", kept) if kept else (self.path / "metrics.json").unlink(missing_ok=True)
-        rows = [row for row in read_history(self.path / "history.csv") if row["stage"] not in stages]
-        if rows:
-            _write_history(self.path / "history.csv", rows)
-        else:
-            (self.path / "history.csv").unlink(missing_ok=True)
+        made_with = read_made_with(self.path)
+        if not made_with.keys().isdisjoint(stages):
+            write_made_with(self.path, {k: v for k, v in made_with.items() if k not in stages})
+        path = self.path / "metrics.json"
+        write_json(path, self.metrics) if self.metrics else path.unlink(missing_ok=True)
+        path = self.path / HISTORY
+        rows = read_history(path)
+        rows = [r for r in rows if r["stage"] not in stages or int(r["epoch"]) < epochs.get(r["stage"], 0)]
+        _write_history(path, rows) if rows else path.unlink(missing_ok=True)
+
+    def keep(self, name: str, product: Saved) -> Path:
+        """Save a mask or genotype; returns its file."""
+        file = self.file(name)
+        if self.writes:
+            self.check()
+            product.save(file)
+        return file
+
+    def finished(self, stages: Sequence[str]) -> None:
+        """Say that stages were done before this run began."""
+        self._done = list(stages)
+        self._stage = self._done[-1] if self._done else None
 
     def begin(self, stage: str) -> None:
         """Say that a stage is running."""
+        if self._identity is None:
+            self.open()
         self._stage = stage
         self._write_status("running")
 
     def end(self, metrics: Mapping[str, float]) -> None:
-        """Say that the stage is done, and what it measured.
+        """Write down what the stage has measured.
 
         Raises:
             ValueError: a number is not finite, which JSON has no word for; nothing is written.
         """
-        assert self._stage is not None, "a stage ends after it has begun"
         path = self.path / "metrics.json"
         for key, value in metrics.items():
             if not math.isfinite(value):
                 raise ValueError(f"{path}: `{key}` is {value}, which is no number of JSON")
         self.metrics |= metrics
-        write_json(path, self.metrics)
+        self.check()
+        if self.writes:
+            write_json(path, self.metrics)
+
+    def done(self, made_with: MadeWith) -> None:
+        """Say that the stage is done, all of its files written, and with which settings; comes after `end`."""
+        assert self._stage is not None, "a stage ends after it has begun"
         self._done.append(self._stage)
+        if self.writes:
+            write_made_with(self.path, read_made_with(self.path) | {self._stage: dict(made_with)})
+        self._write_status("running")
 
     def finish(self) -> None:
         """Say that the run is done."""
         self._write_status("done")
 
     def fail(self, error: BaseException) -> None:
-        """Say that the run has failed, and why."""
+        """Say that the run has failed, and why, as far as there is still something to write to."""
         interrupted = isinstance(error, KeyboardInterrupt)
-        self._write_status("failed", "interrupted" if interrupted else str(error) or type(error).__name__)
+        text = "interrupted" if interrupted else str(error).removeprefix("halfnas: ") or type(error).__name__
+        try:
+            if self._identity is None:
+                self.open()
+            self._write_status("failed", text)
+        except FileError as problem:
+            if str(problem) != str(error):
+                log.error(str(problem))
 
     def _write_status(self, state: str, error: str | None = None) -> None:
+        if not self.writes:
+            return
+        self.check()
         status: dict[str, Any] = {
             "format": FORMAT,
             "stage": self._stage,
@@ -93,7 +163,31 @@ class RunFolder:
             "error": error,
             "overrides_hash": self._overrides_hash,
         }
-        write_json(self.path / "status.json", status)
+        write_status(self.path, status)
+
+
+def write_status(folder: Path, status: Mapping[str, Any]) -> None:
+    """Write a status.json; on a full disk over the one that is there, so that it does not say what is not so.
+
+    Raises:
+        FileError: neither can be done.
+    """
+    path = folder / "status.json"
+    try:
+        write_json(path, status, parents=False)
+    except FileError:
+        try:
+            overwrite_text(path, json_text(status))
+        except OSError:
+            pass
+        else:
+            return
+        raise
+
+
+def _identity_of(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def append_history(path: str | Path, row: Mapping[str, Any]) -> None:
@@ -149,7 +243,7 @@ def _write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, text.getvalue(), parents=False)
 
 
 def read_metrics(folder: Path) -> dict[str, float]:
@@ -166,13 +260,17 @@ def read_metrics(folder: Path) -> dict[str, float]:
 
 
 def mark_failed(path: str | Path, error: str) -> None:
-    """Say for a run whose process is gone that it has failed; one that had written so itself is left as it is."""
+    """Say for a run whose process is gone that it has failed, as far as there is still a folder to say it in.
+
+    What a run has written itself of how it ended is left as it is.
+    """
     try:
         status = read_status(path)
     except ValueError:
         status = {"format": FORMAT, "stage": None, "stages_done": [], "overrides_hash": None}
-    if status.get("state") != "failed":
-        write_json(Path(path) / "status.json", status | {"state": "failed", "error": error})
+    if status.get("state") not in ("done", "failed"):
+        with contextlib.suppress(FileError):
+            write_status(Path(path), status | {"state": "failed", "error": error})
 
 
 def read_status(path: str | Path) -> dict[str, Any]:

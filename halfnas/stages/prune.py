@@ -86,6 +86,12 @@ class Prune(Stage):
                 "lower `pruner.batch_size`"
             )
 
+    def restore(self, checkpoint: Mapping[str, Any]) -> bool:
+        """Go on with the repeat after the last one: what came before is in the pruner's own state."""
+        self.module.on_load_checkpoint(dict(checkpoint))
+        self.data.first_batch = self.module.pruner.steps_taken
+        return True
+
     def product(self) -> Mask:
         return self.module.mask
 

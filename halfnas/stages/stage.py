@@ -19,6 +19,8 @@ from halfnas.spaces import Genotype, Mask, SearchSpace
 Product = Mask | Genotype
 #: Group of settings -> what takes some of them.
 Takers = Mapping[str, Sequence[Callable[..., Any]]]
+#: Name of a product -> how its file is read.
+READERS: Mapping[str, Callable[[Path], Product]] = {"mask": Mask.load, "genotype": Genotype.load}
 T = TypeVar("T")
 
 
@@ -147,6 +149,10 @@ class Stage(ABC):
 
     def begin(self, needed: Product | None) -> None:  # noqa: B027 - many have nothing to do
         """Take over what the stage starts from, and draw initial weights."""
+
+    def restore(self, checkpoint: Mapping[str, Any]) -> bool:
+        """Go on from a checkpoint, after `begin`; False where Lightning does so when the training begins."""
+        return False
 
     @property
     def epochs(self) -> int:

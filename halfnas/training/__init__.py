@@ -5,10 +5,13 @@ from halfnas.training.draws import generator
 from halfnas.training.finite import check_epoch, check_finite
 from halfnas.training.means import EpochMeans, correct
 from halfnas.training.optimizers import adam, begin_momentum, cosine, set_learning_rate, sgd
+from halfnas.training.ranks import gathered
+from halfnas.training.strategy import Ranks
 from halfnas.training.transfer import to_device
 
 __all__ = [
     "EpochMeans",
+    "Ranks",
     "Replay",
     "adam",
     "begin_momentum",
@@ -17,6 +20,7 @@ __all__ = [
     "check_finite",
     "correct",
     "cosine",
+    "gathered",
     "generator",
     "set_learning_rate",
     "sgd",

@@ -86,7 +86,7 @@ def test_history_of_stages_is_one_file(tmp_path, fit):
 
 
 @pytest.mark.filterwarnings("ignore:.*exists and is not empty:UserWarning")  # one file a stage
-def test_one_checkpoint_a_stage_of_the_last_epoch(tmp_path, fit):
+def test_the_last_two_checkpoints_of_a_stage(tmp_path, fit):
     folder = tmp_path / "checkpoints"
     last = {}
     for stage in ("search", "evaluate"):
@@ -95,10 +95,13 @@ def test_one_checkpoint_a_stage_of_the_last_epoch(tmp_path, fit):
         fit(module, callbacks=[StageCheckpoint(str(folder))], max_epochs=3)
         last[stage] = module.state_dict()
 
-    assert sorted(file.name for file in folder.iterdir()) == ["evaluate.ckpt", "search.ckpt"]
+    names = ["evaluate-previous.ckpt", "evaluate.ckpt", "search-previous.ckpt", "search.ckpt"]
+    assert sorted(file.name for file in folder.iterdir()) == names
     for stage, weights in last.items():
         saved = torch.load(folder / f"{stage}.ckpt", weights_only=True)
-        assert saved["epoch"] == 2
+        assert (saved["epoch"], saved["halfnas"]["epochs"], saved["halfnas"]["last"]) == (2, 3, True)
+        before = torch.load(folder / f"{stage}-previous.ckpt", weights_only=True)
+        assert (before["epoch"], before["halfnas"]["epochs"], before["halfnas"]["last"]) == (1, 2, False)
         assert all(torch.equal(saved["state_dict"][key], weights[key]) for key in weights)
 
 

@@ -41,7 +41,7 @@ def in_order(num_images=40, **settings):
 
 
 def sampled(**settings):
-    settings = {**SIZES, "num_batches": 5, "seed": 0, "stream": "pruning", **settings}
+    settings = {**SIZES, "num_samples": 5, "seed": 0, "stream": "pruning", **settings}
     return Sampled(held(), Normalization(MEAN, STD, CPU), EVERYTHING, torch.arange(len(PIXELS)), **settings)
 
 

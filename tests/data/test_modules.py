@@ -315,7 +315,19 @@ def test_processes_share_an_epoch(number):
         size = len(expected[0][1]) // 2
         mine = slice(size * number, size * (number + 1))
         assert equal(pair, [(images[mine], numbers[mine]) for images, numbers in expected])
-    assert equal(list(process.pruning.train_dataloader()), list(alone.pruning.train_dataloader()))
+    turns = list(process.pruning.train_dataloader())
+    assert len(turns) == 2  # of 3 in both together: the second process has one that the first one alone has not
+    assert equal(turns[: 2 - number], list(alone.pruning.train_dataloader())[number::2])
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_pruning_that_goes_on_leaves_out_what_it_has_read(number):
+    whole = list(PruningData(fake(), batch_size=4, num_batches=7, seed=0).train_dataloader())
+    data = PruningData(fake(), batch_size=4, num_batches=7, seed=0)
+    data.first_batch = 3
+    assert equal(list(data.train_dataloader()), whole[3:])
+    data.trainer = rank(number)
+    assert equal(list(data.train_dataloader()), whole[3 + number :: 2])
 
 
 def test_every_test_image_is_seen_by_one_process():

@@ -65,7 +65,9 @@ def test_files_of_a_run(pipeline):
         "metrics.json",
         "history.csv",
         "status.json",
+        "made_with.json",
         "checkpoints/search.ckpt",
+        "checkpoints/search-previous.ckpt",
         "checkpoints/evaluate.ckpt",
         "figures/mask.png",
         "figures/genotype.png",
@@ -283,7 +285,10 @@ def test_nngp_removes_the_least_important(tmp_path):
             [dropped] = set(scores) - set(names)
             assert scores[dropped] == min(scores.values())
     assert [row["stage"] for row in history(tmp_path)] == ["prune"]
-    assert files(tmp_path) == {"mask.json", "metrics.json", "history.csv", "status.json", "figures/mask.png"}
+    assert files(tmp_path) == {
+        "mask.json", "metrics.json", "history.csv", "status.json", "made_with.json", "figures/mask.png",
+        "checkpoints/prune.ckpt",
+    }  # fmt: skip
     assert set(found.metrics) == {
         "prune/kept_fraction",
         "prune/seconds",
@@ -347,7 +352,7 @@ def test_a_stage_that_fails(tmp_path, monkeypatch):
     assert status["stages_done"] == ["prune"]
     assert finished == [True]
     assert not any(key.startswith("search/") for key in read(tmp_path / "metrics.json"))
-    assert files(tmp_path) == {"mask.json", "metrics.json", "status.json", "figures/mask.png"}
+    assert files(tmp_path) == {"mask.json", "metrics.json", "status.json", "made_with.json", "figures/mask.png"}
 
 
 def test_an_error_in_the_middle_of_training(tmp_path, monkeypatch):

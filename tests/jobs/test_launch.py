@@ -27,7 +27,8 @@ def settings(**changes):
     wandb = {"project": "halfnas", "group": None, "tags": ["mine"]}
     base = {
         "stage": "pipeline", "ratio": 0.5, "seed": 3, "name": None, "logger": {"wandb": wandb},
-        "optimized_metric": "search/val_acc", "optimized_budget": None, "budget_metric": "search/peak_live_mib",
+        "ckpt": None, "optimized_metric": "search/val_acc", "optimized_budget": None,
+        "budget_metric": "search/peak_live_mib",
     }  # fmt: skip
     cfg = OmegaConf.create(base | changes)
     OmegaConf.set_struct(cfg, True)
@@ -134,4 +135,4 @@ def test_further_processes_of_a_job_run_this_job_alone(tmp_path):
     run.overrides = SimpleNamespace(task=["hparams_search=ratio_ablation", "seed=3"])
     command = launch._alone(run, tmp_path)
     assert command[:3] == ["/somewhere/train.py", "hparams_search=ratio_ablation", "seed=3"]
-    assert {"hydra.mode=RUN", f"hydra.run.dir='{tmp_path}'", "hydra.output_subdir=null"} < set(command)
+    assert {"hydra.mode=RUN", f"hydra.run.dir={tmp_path}", "hydra.output_subdir=null"} < set(command)

@@ -108,7 +108,7 @@ def test_the_end_of_a_sweep(monkeypatch, sweep):
     assert code == 1
     assert "1 of 4 jobs are done" in text
     assert "Failed: seed=1: `ratio` is [wrong] (and 1 more)\n" in text
-    assert f"Go on:  python train.py -m seed=0,1 hydra.sweep.dir={sweep}\n" in text
+    assert f"Go on:  python train.py -m seed=0,1 ckpt=last hydra.sweep.dir={sweep}\n" in text
     assert ended(monkeypatch, sweep, None)[0] == 1  # a sweeper that takes failures in its stride
     assert ended(monkeypatch, sweep, KeyboardInterrupt())[0] == 130
 

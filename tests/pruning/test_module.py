@@ -1,13 +1,13 @@
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.loggers import Logger
 
 from halfnas.data import Fake, PruningData
 from halfnas.pruning import Batch, ImportancePruner, NoPruner, PruningModule
 from halfnas.pruning.importance_pruner import FEWEST_REPEATS
 from halfnas.pruning.rankers import NNGPFrobenius, ParameterCount
 from halfnas.spaces import Mask
+from lines import Lines
 from other_space import OPEN_EDGES, NarrowSpace
 from quiet import quiet_trainer
 
@@ -35,22 +35,6 @@ class Record(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.images.append(batch)
         self.steps.append({name: value.item() for name, value in trainer.callback_metrics.items()})
-
-
-class Lines(Logger):
-    """Keeps what it is given."""
-
-    name, version = "lines", 0
-
-    def __init__(self):
-        super().__init__()
-        self.lines = []
-
-    def log_metrics(self, metrics, step=None):
-        self.lines.append((step, dict(metrics)))
-
-    def log_hyperparams(self, *args, **kwargs):
-        pass
 
 
 def fit(pruner=None, *, ratio=RATIO, seed=5, loggers=()):

@@ -32,7 +32,7 @@ def reported_and_true(worth, own, repeats, aggregate, truths=10, shared=0.0):
         masks = []
         for number, levels in enumerate(simulate(worth, own, repeats, seed, 5, shared)):
             pruner = invented_pruner(None, repeats=repeats, aggregate=aggregate, seed=number)
-            pruner._levels, pruner._step = list(levels), repeats
+            pruner._levels, pruner.steps_taken = list(levels), repeats
             pruner._update_mask()
             masks.append(pruner._candidates.flags(pruner.mask.kept))
             if number < 2:
@@ -97,7 +97,7 @@ def test_equals_are_ordered_anew_by_another_seed(aggregate):
     """All but the best candidate of an edge are equal in all repeats: 4 of 8 are kept, 3 of 7 by the seed."""
     pruner = invented_pruner(None, repeats=4, aggregate=aggregate)
     pruner._levels = [np.where(np.arange(224) % 8 == 2, 1.0, 0.5)] * 4
-    pruner._step = 4
+    pruner.steps_taken = 4
     pruner._update_mask()
     chance = (1 + 7 * ((3 / 7) ** 2 + (4 / 7) ** 2)) / 8
     assert pruner.metrics()["agreement"] == pytest.approx(chance, abs=0.03)

@@ -8,6 +8,7 @@ import os
 import pytest
 
 from halfnas.runs.folder import RunFolder, append_history, mark_failed, read_history, read_metrics, read_status
+from halfnas.runs.made_with import read_made_with
 
 
 def test_status_follows_the_run(tmp_path):
@@ -17,9 +18,13 @@ def test_status_follows_the_run(tmp_path):
     folder.begin("prune")
     assert read_status(folder.path) == common | {"stage": "prune", "state": "running", "stages_done": []}
     folder.end({"prune/seconds": 1.5})
+    folder.done({"seed": 0})
+    assert read_status(folder.path) == common | {"stage": "prune", "state": "running", "stages_done": ["prune"]}
     folder.begin("search")
     assert read_status(folder.path) == common | {"stage": "search", "state": "running", "stages_done": ["prune"]}
     folder.end({"search/seconds": 2.5})
+    folder.done({"seed": 1})
+    assert read_made_with(folder.path) == {"prune": {"seed": 0}, "search": {"seed": 1}}
     folder.finish()
     assert read_status(folder.path) == common | {
         "stage": "search",
@@ -32,6 +37,7 @@ def test_failure_names_stage_and_error(tmp_path):
     folder = RunFolder(tmp_path, "h")
     folder.begin("prune")
     folder.end({})
+    folder.done({})
     folder.begin("search")
     folder.fail(RuntimeError("no more memory"))
 
@@ -74,7 +80,7 @@ def test_no_metric_is_dropped(tmp_path, value):
 
 def test_end_needs_a_beginning(tmp_path):
     with pytest.raises(AssertionError, match="after it has begun"):
-        RunFolder(tmp_path, "h").end({})
+        RunFolder(tmp_path, "h").done({})
 
 
 def test_nothing_is_written_before_it_is_known(tmp_path):

@@ -1,0 +1,19 @@
+"""How Lightning runs a training in several processes."""
+
+from lightning.pytorch.strategies import DDPStrategy
+from torch import distributed
+
+
+class Ranks(DDPStrategy):
+    """Processes that train copies of one module, one a device. The module's steps are what averages the gradients.
+
+    DDP's own wrapper averages them inside a backward pass, of which it expects one a step, through all parameters. A
+    step of a search has several; with a single path most parameters take no part; and a pruning has no parameters at
+    all, which the wrapper refuses.
+    """
+
+    def configure_ddp(self) -> None:
+        """Start from what the first process has."""
+        assert self.lightning_module is not None
+        for tensor in (*self.lightning_module.parameters(), *self.lightning_module.buffers()):
+            distributed.broadcast(tensor.detach(), 0)
