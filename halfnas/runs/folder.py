@@ -5,13 +5,18 @@ import csv
 import io
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import StrictFloat, StrictInt, StrictStr
 
 from halfnas.errors import FileError
-from halfnas.runs.files import json_text, overwrite_text, read_json, write_json, write_text
+from halfnas.runs.files import MAX_DIGITS, entry, json_text, overwrite_text, read_json, write_json, write_text
 from halfnas.runs.made_with import MadeWith, Saved, read_made_with, write_made_with
+from halfnas.runs.reading import in_short, quoted, read_text
 
 log = logging.getLogger(__name__)
 
@@ -191,12 +196,45 @@ def append_history(path: str | Path, row: Mapping[str, Any]) -> None:
 
 
 def read_history(path: str | Path) -> list[dict[str, str]]:
-    """The rows of a history.csv; none where there is no file."""
-    path = Path(path)
-    if not path.exists():
+    """The rows of a history.csv; none where there is no file.
+
+    Raises:
+        ValueError: it cannot be read, or is no table of stages, epochs and numbers; the message names the file.
+    """
+    if not os.path.lexists(path):
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    text = read_text(path, "not complete CSV")
+    try:
+        return _rows(text)
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"{in_short(path)}: not complete CSV ({error})") from None
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    if "\0" in text:
+        raise ValueError("it has a NUL")
+    lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
+    columns = lines[0] if lines else []
+    if not {"stage", "epoch"} <= set(columns) or len(set(columns)) < len(columns):
+        raise ValueError(f"its columns must be stage, epoch and others, each once, got {quoted(columns)}")
+    for number, line in enumerate(lines[1:], start=1):
+        if len(line) != len(columns):
+            raise ValueError(f"row {number} has {len(line)} of {len(columns)} columns")
+        for column, value in zip(columns, line, strict=True):
+            if not _fits(column, value):
+                raise ValueError(f"row {number} has no number under {quoted(column)}, but {quoted(value)}")
+    return [dict(zip(columns, line, strict=True)) for line in lines[1:]]
+
+
+def _fits(column: str, value: str) -> bool:
+    if column == "epoch":
+        return value.isdecimal() and len(value) < MAX_DIGITS
+    if "/" in column and value:
+        try:
+            float(value)
+        except ValueError:
+            return False
+    return True
 
 
 def _write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -209,9 +247,16 @@ def _write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_metrics(folder: Path) -> dict[str, float]:
-    """The metrics.json of a run's folder; nothing where there is none."""
+    """The metrics.json of a run's folder; nothing where there is none.
+
+    Raises:
+        ValueError: it cannot be read, or has what is no number; the message names the file.
+    """
     path = folder / "metrics.json"
-    return read_json(path) if path.exists() else {}
+    content = read_json(path) if os.path.lexists(path) else {}
+    for key in content:
+        entry(content, key, StrictInt | StrictFloat, "be a number", in_short(path))
+    return content
 
 
 def mark_failed(path: str | Path, error: str) -> None:
@@ -229,5 +274,20 @@ def mark_failed(path: str | Path, error: str) -> None:
 
 
 def read_status(path: str | Path) -> dict[str, Any]:
-    """The status.json of a run's folder."""
-    return read_json(Path(path) / "status.json")
+    """The status.json of a run's folder, null where it says nothing.
+
+    Raises:
+        ValueError: it cannot be read, or says what no run says; the message names the file.
+    """
+    file = Path(path) / "status.json"
+    content = read_json(file)
+    read = partial(entry, content, source=in_short(file))
+    read("format", Literal[1], f"be {FORMAT}")
+    return {
+        "format": FORMAT,
+        "stage": read("stage", StrictStr | None, "be a name or null"),
+        "state": read("state", Literal["running", "done", "failed"], "be running, done or failed"),
+        "stages_done": read("stages_done", list[StrictStr], "be a list of names", default=[]),
+        "error": read("error", StrictStr | None, "be a text or null"),
+        "overrides_hash": read("overrides_hash", StrictStr | None, "be a text or null"),
+    }
