@@ -122,12 +122,19 @@ def _load_images(plan: Plan) -> None:
 
 
 def _clear(folder: RunFolder, plan: Plan, progress: Progress) -> None:
-    """Take away what an earlier run left of the first stage that runs and of those after it, which rest on it."""
+    """Take away what an earlier run left of the first stage that runs and of those after it, which rest on it.
+
+    Raises:
+        ConfigError: what it left of the other stages cannot be read.
+    """
     names = [stage.name for stage in STAGES]
     [first, *_] = [stage.name for stage in plan.stages if stage.name not in progress.finished]
     stale = STAGES[names.index(first) :]
     left = [stage.leaves for stage in stale if stage.leaves is not None]
-    folder.clear([stage.name for stage in stale], left, progress.epochs)
+    try:
+        folder.clear([stage.name for stage in stale], left, progress.epochs)
+    except ValueError as error:
+        raise ConfigError([f"{error}; take that file away, or choose another `hydra.run.dir`"]) from None
     for name in {stage.name for stage in stale} - set(progress.epochs):
         if folder.writes:
             remove_checkpoints(folder.checkpoints, name)

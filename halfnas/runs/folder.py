@@ -76,19 +76,21 @@ class RunFolder:
             stages: their names.
             files: the files that they leave, by name.
             epochs: stage -> how many epochs of its history stay, since it goes on from there; 0 for others.
+
+        Raises:
+            ValueError: a file of other stages cannot be read; nothing is taken away.
         """
+        rows, made_with = read_history(self.path / HISTORY), read_made_with(self.path)
         self.metrics = {k: v for k, v in read_metrics(self.path).items() if k.split("/")[0] not in stages}
         if not self.writes:
             return
         for name in files:
             self.file(name).unlink(missing_ok=True)
-        made_with = read_made_with(self.path)
         if not made_with.keys().isdisjoint(stages):
             write_made_with(self.path, {k: v for k, v in made_with.items() if k not in stages})
         path = self.path / "metrics.json"
         write_json(path, self.metrics) if self.metrics else path.unlink(missing_ok=True)
         path = self.path / HISTORY
-        rows = read_history(path)
         rows = [r for r in rows if r["stage"] not in stages or int(r["epoch"]) < epochs.get(r["stage"], 0)]
         _write_history(path, rows) if rows else path.unlink(missing_ok=True)
 

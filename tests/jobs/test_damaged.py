@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from damages import DAMAGES, HARMLESS
+from damages import DAMAGES, EVERYWHERE, HARMLESS, OF_YAML
 from rich.console import Console
 
 from halfnas.jobs import sweeps
@@ -52,3 +52,16 @@ def test_a_status_without_an_error(tmp_path):
     (tmp_path / "seed-0" / "status.json").write_text(json.dumps({"format": 1, "state": "running"}))
     [found] = sweeps.read_jobs(tmp_path, {"seed-0": []})
     assert (found.state, found.error) == ("running", None)
+
+
+@pytest.mark.parametrize("kind", [*EVERYWHERE, *OF_YAML])
+def test_overrides_that_cannot_be_read(tmp_path, kind):
+    for name in ("seed-0", "seed-1"):
+        job(tmp_path / name)
+        (tmp_path / name / ".hydra").mkdir()
+        (tmp_path / name / ".hydra" / "overrides.yaml").write_text("- seed=0\n- ratio=0.5\n")
+    (EVERYWHERE | OF_YAML)[kind](tmp_path / "seed-1" / ".hydra" / "overrides.yaml")
+    jobs = {job.folder: job for job in sweeps.read_jobs(tmp_path, {})}
+    assert jobs["seed-0"].overrides == ["seed=0", "ratio=0.5"]
+    assert {job.state for job in jobs.values()} == {"done"}
+    assert f"{len(jobs)} of {len(jobs)} jobs are done" in shown([*jobs.values()])
