@@ -118,11 +118,13 @@ def test_a_folder_that_cannot_be_made(tmp_path, python, arguments):
     assert lines(done.stdout + done.stderr) == [f"halfnas: cannot write {arguments[-1].split('=')[1]}: Not a directory"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_ends_a_run_that_then_goes_on(tmp_path, started, python, number, code):
+@pytest.mark.parametrize(
+    ("number", "code", "logger"), [(signal.SIGTERM, 143, "logger=wandb"), (signal.SIGHUP, 129, "logger=none")]
+)
+def test_a_signal_ends_a_run_that_then_goes_on(tmp_path, started, python, number, code, logger):
     """The line that is printed does it, though the folder has a name that Hydra and shells stumble over."""
     name = "a=1, [b] it's"
-    settings = [each.replace("5000", "8") for each in ENDLESS]
+    settings = [each.replace("5000", "8").replace("logger=none", logger) for each in ENDLESS]
     process = started(tmp_path, *settings, "hydra.run.dir='a=1, [b] it\\'s'")
     wait_until(lambda: (tmp_path / name / "checkpoints" / "search.ckpt").exists())
     process.send_signal(number)
@@ -137,6 +139,8 @@ def test_a_signal_ends_a_run_that_then_goes_on(tmp_path, started, python, number
     assert status(tmp_path / name)["state"] == "done"
     rows = (tmp_path / name / "history.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert [row.split(",")[1] for row in rows] == list("01234567")
+    runs = [path.name for path in (tmp_path / name).glob("wandb/offline-run-*")]
+    assert len({run.split("-")[-1] for run in runs}) == len(runs) // 2  # both parts are of one run of W&B
 
 
 def test_sigterm_ends_a_sweep_in_order(tmp_path, started):
