@@ -41,7 +41,12 @@ class StageProgress(ProgressBar):
         )
         self._progress.start()
         epochs, batches = trainer.max_epochs or 0, int(trainer.num_training_batches)
-        shown: dict[str, Any] = {"stage": pl_module.stage, "epoch": trainer.current_epoch + 1, "epochs": epochs, "metrics": ""}
+        shown: dict[str, Any] = {
+            "stage": pl_module.stage,
+            "epoch": trainer.current_epoch + 1,
+            "epochs": epochs,
+            "metrics": "",
+        }
         done = trainer.current_epoch * batches  # of a training that goes on
         self._task = self._progress.add_task("", total=epochs * batches, completed=done, **shown)
 

@@ -22,6 +22,8 @@ from halfnas.runs.files import entry, read_json, write_json
 from halfnas.runs.folder import FORMAT
 
 PLAN = "sweep.json"
+#: Seconds that another sweep may take to write it.
+PATIENCE = 60.0
 
 _started: tuple[Path, dict[str, list[str]]] | None = None
 _single: Path | None = None
@@ -59,7 +61,7 @@ class LaunchFolders(Callback):
         global _started
         with _or_exit():
             folder = _claimed(config, "sweep.dir")
-            with locked(folder, wait=True):
+            with locked(folder, wait=PATIENCE):
                 _started = folder, _plan(config, folder)
 
 

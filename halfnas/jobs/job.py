@@ -31,6 +31,9 @@ from halfnas.stages.run import run_stages
 
 log = logging.getLogger(__name__)
 
+#: Seconds that a run before this one, which has been told to end, may take to write down what became of it.
+LAST_WORDS = 10.0
+
 
 def run_job(cfg: DictConfig, path: str | Path, overrides: Sequence[str] = ()) -> float | None:
     """Run the stages that the settings ask for and leave their files in `path`.
@@ -55,7 +58,7 @@ def run_job(cfg: DictConfig, path: str | Path, overrides: Sequence[str] = ()) ->
         return _run_in(cfg, RunFolder(path, job, writes=False), overrides)
     folder = RunFolder(path, job)
     folder.open()
-    with locked(folder.path):
+    with locked(folder.path, wait=LAST_WORDS):
         return _run_in(cfg, folder, overrides)
 
 
