@@ -15,7 +15,7 @@ from halfnas.evaluation.drop_path import drop_path_factors
 from halfnas.evaluation.step import TrainingLoss, TrainingStep
 from halfnas.networks import DiscreteNetwork
 from halfnas.spaces import Genotype, SearchSpace
-from halfnas.training import Replay, check_epoch, cosine, generator, set_learning_rate, sgd, to_device
+from halfnas.training import Replay, averaged, check_epoch, cosine, generator, set_learning_rate, sgd, to_device
 
 
 class Evaluation(LightningModule):
@@ -129,7 +129,8 @@ class Evaluation(LightningModule):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
-        return TrainingStep(self._loss, optimizer, gradient_clip=self.gradient_clip, backward=self.manual_backward)
+        backward = averaged(self.manual_backward, self.network.parameters())
+        return TrainingStep(self._loss, optimizer, gradient_clip=self.gradient_clip, backward=backward)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD with a cosine to 0 over the epochs."""

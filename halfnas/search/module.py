@@ -141,7 +141,7 @@ class BilevelSearch(SupernetSearch):
             relaxation=self.relaxation,
             regularizer=self.regularizer,
             seed=self.seed,
-            backward=self.manual_backward,
+            backward=self.backward_pass,
         )
 
     def on_train_epoch_start(self) -> None:

@@ -71,7 +71,7 @@ class RandomWS(SupernetSearch):
             gradient_clip=self.gradient_clip,
             relaxation=self.relaxation,
             seed=self.seed,
-            backward=self.manual_backward,
+            backward=self.backward_pass,
         )
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ from halfnas.search.method import SearchMethod
 from halfnas.search.relaxations import Relaxation, draw
 from halfnas.search.step import WeightStep
 from halfnas.spaces import Mask, SearchSpace
-from halfnas.training import Replay, check_epoch, cosine, generator, set_learning_rate, sgd
+from halfnas.training import Replay, averaged, check_epoch, cosine, generator, set_learning_rate, sgd
 from halfnas.training.rehearsal import random_batch, rehearsal
 
 
@@ -119,6 +119,11 @@ class SupernetSearch(SearchMethod):
         Args:
             weights: the optimiser of the weights.
         """
+
+    @property
+    def backward_pass(self) -> Callable[[Tensor], None]:
+        """What computes the gradients of a loss, which several processes average."""
+        return averaged(self.manual_backward, self.supernet.parameters())
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, C, H, W] -> logits [B, num_classes]."""

@@ -1,5 +1,8 @@
 """How Lightning runs a training in several processes."""
 
+from typing import Any
+
+from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed
 
@@ -10,7 +13,21 @@ class Ranks(DDPStrategy):
     DDP's own wrapper averages them inside a backward pass, of which it expects one a step, through all parameters. A
     step of a search has several; with a single path most parameters take no part; and a pruning has no parameters at
     all, which the wrapper refuses.
+
+    Args:
+        norms: what batch norms are joined by where `trainer.sync_batchnorm` is set, see `halfnas.networks.JoinedNorms`.
+        settings: those of DDPStrategy.
     """
+
+    def __init__(self, norms: Any = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._norms = norms
+
+    def setup(self, trainer: Trainer) -> None:
+        """Take the batch norms of ours in place of torch's, which work on GPUs alone."""
+        if self._layer_sync is not None:
+            self._layer_sync = self._norms
+        super().setup(trainer)
 
     def configure_ddp(self) -> None:
         """Start from what the first process has."""
