@@ -1,7 +1,7 @@
 """What the training of every stage is made of, in plain torch."""
 
 from halfnas.training.capture import Replay, check_cuda_graphs
-from halfnas.training.draws import generator
+from halfnas.training.draws import generator, seed_default_generators
 from halfnas.training.finite import check_epoch, check_finite
 from halfnas.training.means import EpochMeans, correct
 from halfnas.training.optimizers import adam, begin_momentum, cosine, set_learning_rate, sgd
@@ -24,6 +24,7 @@ __all__ = [
     "gathered",
     "generator",
     "num_processes",
+    "seed_default_generators",
     "set_learning_rate",
     "sgd",
     "to_device",

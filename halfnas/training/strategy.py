@@ -25,12 +25,18 @@ class Ranks(DDPStrategy):
 
     def setup(self, trainer: Trainer) -> None:
         """Take the batch norms of ours in place of torch's, which work on GPUs alone."""
-        if self._layer_sync is not None:
+        if self._layer_sync is not None and self._norms is not None:
             self._layer_sync = self._norms
         super().setup(trainer)
 
     def configure_ddp(self) -> None:
-        """Start from what the first process has."""
+        """Start from what the first process has, and let what draws random numbers know which part of a batch it sees.
+
+        Such a module has an attribute `draws` that is true, see `halfnas.spaces.operations.Noise`.
+        """
         assert self.lightning_module is not None
+        for part in self.lightning_module.modules():
+            if getattr(part, "draws", False) is True:
+                part.share = (self.global_rank, self.world_size)  # type: ignore[assignment]
         for tensor in (*self.lightning_module.parameters(), *self.lightning_module.buffers()):
             distributed.broadcast(tensor.detach(), 0)
