@@ -210,6 +210,6 @@ class Evaluation(LightningModule):
         )
 
     def _log(self, **values: float) -> None:
-        """Log what is the same in all processes: the largest is that, to the last bit."""
+        """Log what is the same in all processes."""
         for name, value in values.items():
-            self.log(f"evaluate/{name}", value, on_step=False, on_epoch=True, reduce_fx="max", sync_dist=True)
+            self.log(f"evaluate/{name}", value, on_step=False, on_epoch=True)

@@ -94,8 +94,6 @@ class PruningModule(LightningModule):
     def _log(self, metrics: dict[str, float], *, on_epoch: bool) -> None:
         """Log what the step that was taken last has found, or all steps up to it, whichever process rated them."""
         named = {f"prune/{name}": value for name, value in metrics.items()}
-        # The largest of equal numbers is the same number to the last bit, of which a mean could lose some.
-        how = {"on_step": not on_epoch, "on_epoch": on_epoch, "sync_dist": on_epoch, "reduce_fx": "max"}
-        self.log_dict(named, logger=False, **how)  # type: ignore[arg-type]
+        self.log_dict(named, logger=False, on_step=not on_epoch, on_epoch=on_epoch)
         for logger in self.loggers:
             logger.log_metrics(named, step=self.pruner.steps_taken - 1)

@@ -238,10 +238,10 @@ class SupernetSearch(SearchMethod):
         self.log("search/val_images", float(len(images)), on_epoch=True, reduce_fx="sum", sync_dist=True)
 
     def _log(self, **values: Any) -> None:
-        """Log what is the same in all processes: the largest is that, to the last bit."""
+        """Log what is the same in all processes."""
         for name, value in values.items():
             value = float(value) if isinstance(value, int) else value
-            self.log(f"search/{name}", value, on_step=False, on_epoch=True, reduce_fx="max", sync_dist=True)
+            self.log(f"search/{name}", value, on_step=False, on_epoch=True)
 
 
 def _check(relaxation: Relaxation, supernet: Mapping[str, Any], cuda_graphs: str | bool) -> None:

@@ -1,10 +1,15 @@
 """How Lightning runs a training in several processes."""
 
+import time
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed
+
+from halfnas.training.processes import INTERVAL, Launcher, end_with_parent, failure
 
 
 class Ranks(DDPStrategy):
@@ -22,9 +27,29 @@ class Ranks(DDPStrategy):
     def __init__(self, norms: Any = None, **settings: Any) -> None:
         super().__init__(**settings)
         self._norms = norms
+        #: Is told that another process has failed where this one did not notice by itself, before it ends.
+        self.when_lost: Callable[[str], None] | None = None
+        end_with_parent()
+
+    def _configure_launcher(self) -> None:
+        assert self.cluster_environment is not None
+        self._launcher = Launcher(self.cluster_environment, self.num_processes, self.num_nodes)
+        self._launcher.when_lost = lambda message: None if self.when_lost is None else self.when_lost(message)
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Add to an error what has become of the other processes: it may be of theirs, as a connection that is lost."""
+        time.sleep(2 * INTERVAL)
+        message = failure()
+        if message is not None and not isinstance(exception, KeyboardInterrupt):
+            exception.args = (f"{message}; here: {exception}",)
 
     def setup(self, trainer: Trainer) -> None:
-        """Take the batch norms of ours in place of torch's, which work on GPUs alone."""
+        """Take the batch norms of ours in place of torch's, which work on GPUs alone.
+
+        What modules log is reduced already, or the same in all processes: Lightning, which advises otherwise, would
+        reduce it when a process first looks at it, and the first process shows numbers that the others do not look at.
+        """
+        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
         if self._layer_sync is not None and self._norms is not None:
             self._layer_sync = self._norms
         super().setup(trainer)
