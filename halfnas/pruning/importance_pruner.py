@@ -141,8 +141,8 @@ class ImportancePruner(Pruner):
         """One repeat: the pruning of a scoring network."""
         sample = self._sample(batches, _step_seed(self._seed, number))
         try:
+            self._scores.begin(sample)  # which may draw what is not used, the first time more than later
             with sample.own_chance():
-                self._scores.begin(sample)
                 return Repeat(*self._eliminate(self._scores))
         except Unusable as error:
             return Repeat(None, {}, error.with_traceback(None))
