@@ -72,7 +72,7 @@ class JoinedNorms:
         Raises:
             ValueError: parts of the module are compiled.
         """
-        if any(getattr(part, "compiled", False) is True for part in model.modules()):
+        if num_processes() > 1 and any(getattr(part, "compiled", False) is True for part in model.modules()):
             raise ValueError(
                 "`supernet.compile=true` does not go with batch norms of several processes; use supernet.compile=false "
                 "or trainer.sync_batchnorm=false"

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from halfnas import build_network, build_supernet, load_space
-from halfnas.networks import JoinedNorms
+from halfnas.networks import JoinedNorms, joined
 from halfnas.networks.recompute import second_pass
 from halfnas.spaces import find_genotype
 from halfnas.training import averaged, num_processes
@@ -105,8 +105,10 @@ def test_norms_that_are_not_joined_give_other_gradients(found):
     assert largest_difference(first, found[0]["plain"][0]) > 1e-3
 
 
-def test_what_is_compiled_cannot_be_joined():
+def test_what_is_compiled_cannot_be_joined(monkeypatch):
     module = nn.Sequential(nn.BatchNorm2d(2))
     module.compiled = True
+    JoinedNorms().apply(module)  # there is one process
+    monkeypatch.setattr(joined, "num_processes", lambda: 2)
     with pytest.raises(ValueError, match=r"`supernet.compile=true` does not go with batch norms of several processes"):
         JoinedNorms().apply(module)
