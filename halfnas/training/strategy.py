@@ -37,11 +37,11 @@ class Ranks(DDPStrategy):
         self._launcher.when_lost = lambda message: None if self.when_lost is None else self.when_lost(message)
 
     def on_exception(self, exception: BaseException) -> None:
-        """Add to an error what has become of the other processes: it may be of theirs, as a connection that is lost."""
-        time.sleep(2 * INTERVAL)
-        message = failure()
-        if message is not None and not isinstance(exception, KeyboardInterrupt):
-            exception.args = (f"{message}; here: {exception}",)
+        """Add to the error of a connection, which is a plain RuntimeError with Gloo, whose process was lost."""
+        if type(exception) is RuntimeError or isinstance(exception, distributed.DistError):
+            time.sleep(2 * INTERVAL)  # the connection is gone before the process
+            if (message := failure()) is not None:
+                exception.args = (f"{message}; here: {exception}",)
 
     def setup(self, trainer: Trainer) -> None:
         """Take the batch norms of ours in place of torch's, which work on GPUs alone.

@@ -127,3 +127,14 @@ def test_a_run_fails_where_another_process_does(tmp_path, environment):
     status = read(tmp_path / "job/status.json")
     assert status["state"] == "failed"
     assert "process 1 has ended with exit code 1" in status["error"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_leaves_no_process(search, tmp_path):
+    """`kill -INT` of the first process alone; Ctrl-C reaches all."""
+    process, other = search
+    process.send_signal(signal.SIGINT)
+    assert process.wait(BOUND) != 0
+    wait_for(lambda: not is_alive(other), 10)
+    status = read(tmp_path / "job/status.json")
+    assert (status["state"], status["error"]) == ("failed", "interrupted")

@@ -22,7 +22,7 @@ SEARCHES = {
     "gdas": ("darts", "gdas", {"engine": "plain"}),
     "drnas": ("nasbench201", "drnas", {"engine": "fused"}),
     "second order": ("nasbench201", "darts2", {"engine": "fused"}),
-    "random_ws": ("darts", "random_ws", {"engine": "plain", "samples": 9, "sample_batches": 2, "finalists": 3}),
+    "random_ws": ("darts", "random_ws", {"engine": "plain", "samples": 9, "sample_batches": 4, "finalists": 3}),
     "noise": ("s4", "darts", {"engine": "fused"}),
 }
 
