@@ -73,11 +73,8 @@ class PruningModule(LightningModule):
             ready = range(pruner.steps_taken, pruner.steps_ready)
             for rating in gathered([pruner.rate(mine, batches)] if mine in ready else []):
                 if not pruner.done:
-                    self._take(rating)
+                    self._log(pruner.take(rating), on_epoch=False)  # every step: there are few
         self.trainer.should_stop = pruner.done
-
-    def _take(self, rating: Any) -> None:
-        self._log(self.pruner.take(rating), on_epoch=False)  # every step: there are few
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the pruner has found so far."""
