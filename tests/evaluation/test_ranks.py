@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from ranks import on_ranks, ranks_trainer
 
 from halfnas.data import EvaluationData, Fake
 from halfnas.evaluation import Evaluation
@@ -10,6 +9,7 @@ from halfnas.networks import JoinedNorms
 from halfnas.spaces import DartsSpace, find_genotype
 from halfnas.training import Ranks, num_processes
 from quiet import quiet_trainer
+from ranks import on_ranks, ranks_trainer
 
 BATCH = 8  # in all processes together
 SETTINGS = {

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from ranks import on_ranks
 from torch import nn
 from torch.nn import functional as F
 
@@ -11,6 +10,7 @@ from halfnas.networks import JoinedNorms, joined
 from halfnas.networks.recompute import second_pass
 from halfnas.spaces import find_genotype
 from halfnas.training import averaged, num_processes
+from ranks import on_ranks
 
 BATCH = 8
 SETTINGS = {

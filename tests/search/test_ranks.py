@@ -4,7 +4,6 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from ranks import on_ranks, ranks_trainer
 
 from halfnas.data import Fake, SearchData
 from halfnas.networks import JoinedNorms
@@ -12,6 +11,7 @@ from halfnas.spaces import Mask, load_space
 from halfnas.spaces.load import CONF
 from halfnas.training import Ranks, num_processes
 from quiet import quiet_trainer
+from ranks import on_ranks, ranks_trainer
 
 BATCH = 8  # in all processes together
 EPOCHS = 2

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from ranks import on_ranks
 from torch import distributed, nn
 
 from halfnas.spaces.operations import Noise
 from halfnas.training import averaged, gathered
+from ranks import on_ranks
 
 
 def test_one_process_has_what_it_has():
