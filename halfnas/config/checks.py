@@ -43,6 +43,11 @@ def check(
             f"`trainer.precision={precision}` is not supported: float16 overflows unless losses are scaled, which "
             "steps of halfnas do not do; use bf16-mixed, which needs no scaling"
         )
+    if settings["supernet"].get("compile") and settings["trainer"].get("sync_batchnorm"):
+        errors.append(
+            "`supernet.compile=true` does not go with batch norms of several processes; use supernet.compile=false or "
+            "trainer.sync_batchnorm=false"
+        )
     return errors, [] if errors else _warnings(settings, chosen, typed or {})
 
 

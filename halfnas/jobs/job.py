@@ -24,10 +24,11 @@ from halfnas.errors import ConfigError, FileError, Refused
 from halfnas.jobs.lock import locked
 from halfnas.jobs.objective import Objective
 from halfnas.runs.checkpoints import remove_checkpoints
-from halfnas.runs.folder import RunFolder, read_metrics
+from halfnas.runs.folder import RunFolder, mark_failed, read_metrics
 from halfnas.stages import STAGES
 from halfnas.stages.progress import Progress, look
 from halfnas.stages.run import run_stages
+from halfnas.training import Ranks
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ def run_job(cfg: DictConfig, path: str | Path, overrides: Sequence[str] = ()) ->
     _quiet_lightning()
     job = overrides_hash(overrides)
     if getattr(rank_zero_only, "rank", 0) > 0:
-        # The other processes of a distributed run train along; what they would write is what the first one writes.
+        # The other processes of a distributed run train along; what they would write or say is what the first one does.
+        logging.getLogger("halfnas").setLevel(logging.ERROR)
         return _run_in(cfg, RunFolder(path, job, writes=False), overrides)
     folder = RunFolder(path, job)
     folder.open()
@@ -183,7 +185,7 @@ def _describe(cfg: DictConfig, loggers: Sequence[Logger]) -> None:
 
 def _make_trainer(cfg: DictConfig, folder: RunFolder, loggers: Sequence[Logger], epochs: int) -> Trainer:
     callbacks = list(instantiate(cfg.callbacks, _convert_="all").values())
-    return instantiate(
+    trainer: Trainer = instantiate(
         cfg.trainer,
         max_epochs=epochs,
         check_val_every_n_epoch=divisor(epochs, cfg.trainer.check_val_every_n_epoch),
@@ -193,6 +195,16 @@ def _make_trainer(cfg: DictConfig, folder: RunFolder, loggers: Sequence[Logger],
         default_root_dir=str(folder.path),
         _convert_="all",
     )
+    if isinstance(trainer.strategy, Ranks):
+        trainer.strategy.when_lost = partial(mark_failed, folder.path)
+    elif trainer.world_size > 1:
+        raise ConfigError(
+            [
+                f"`trainer.strategy={cfg.trainer.strategy}` is not for the {trainer.world_size} processes that "
+                "`trainer.devices` and `trainer.num_nodes` ask for; use trainer=ddp"
+            ]
+        )
+    return trainer
 
 
 def divisor(epochs: int, every: int) -> int:

@@ -110,7 +110,8 @@ def _short(error: str) -> str:
     """The first problem of several, or the first line."""
     lines = [line.strip(" *") for line in error.splitlines() if line.strip()]
     more = f" (and {len(lines) - 2} more)" if len(lines) > 2 else ""
-    return (lines[1] if len(lines) > 1 and lines[0].startswith("halfnas:") else lines[0])[:300] + more
+    first = lines[1] if len(lines) > 1 and lines[0].startswith("halfnas:") else lines[0]
+    return first.removeprefix("halfnas: ")[:300] + more
 
 
 def command(main: Callable[[], Any], console: Console | None = None) -> int:

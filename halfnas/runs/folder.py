@@ -144,7 +144,7 @@ class RunFolder:
     def fail(self, error: BaseException) -> None:
         """Say that the run has failed, and why, as far as there is still something to write to."""
         interrupted = isinstance(error, KeyboardInterrupt)
-        text = "interrupted" if interrupted else str(error).removeprefix("halfnas: ") or type(error).__name__
+        text = "interrupted" if interrupted else str(error) or type(error).__name__
         try:
             if self._identity is None:
                 self.open()

@@ -92,7 +92,7 @@ def test_a_full_disk(tmp_path, disk, started):
     [line] = lines(out + error)
     assert line.startswith(f"halfnas: cannot write {disk / 'run'}/")
     assert line.endswith(": No space left on device")
-    assert (status(disk / "run")["state"], status(disk / "run")["error"]) == ("failed", line.removeprefix("halfnas: "))
+    assert (status(disk / "run")["state"], status(disk / "run")["error"]) == ("failed", line)
     assert not [path for path in (disk / "run").rglob("*") if path.name.endswith(".tmp")]
     assert {path.name for path in (disk / "run" / "checkpoints").iterdir()} <= {"search.ckpt", "search-previous.ckpt"}
 

@@ -132,8 +132,10 @@ def test_two_sweeps_in_the_same_second(tmp_path, environment):
 @pytest.mark.slow
 def test_jobs_on_several_devices(tmp_path, python):
     """The second process of a job runs that job, not the sweep: one that failed is not run again by it."""
-    settings = [*TINY, "stage=search", "pruner=none", "ratio=1", "logger=none", "dataset.max_train_images=40"]
-    done = python(tmp_path, TRAIN, "-m", *settings, "trainer.devices=2", "searcher.partial_channels=3,4")
+    several = ["trainer=ddp" if each == "trainer=cpu" else each for each in TINY]
+    settings = [*several, "trainer.accelerator=cpu", "trainer.devices=2", "stage=search", "pruner=none", "ratio=1"]
+    images = ["logger=none", "dataset.max_train_images=40"]
+    done = python(tmp_path, TRAIN, "-m", *settings, *images, "searcher.partial_channels=3,4")
     assert done.returncode == 1, done.stderr
     [sweep] = tmp_path.glob("multirun/*/*")
     assert sorted(states(sweep).values()) == ["done", "failed"]

@@ -262,4 +262,4 @@ def test_an_error_of_the_system_names_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr("halfnas.stages.prune.publish_mask", full)
     with pytest.raises(FileError, match=f"cannot write {tmp_path}: No space left on device"):
         run(tmp_path)
-    assert read_status(tmp_path)["error"] == f"cannot write {tmp_path}: No space left on device"
+    assert read_status(tmp_path)["error"] == f"halfnas: cannot write {tmp_path}: No space left on device"
