@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from halfnas.config.schema import job_folder, key_of, overrides_hash, tells
 from halfnas.errors import FileError
+from halfnas.jobs import optuna
 from halfnas.jobs.lock import locked
 from halfnas.jobs.typed import override
 from halfnas.runs.files import read_json, write_json
@@ -59,7 +60,9 @@ class LaunchFolders(Callback):
         with _or_exit():
             folder = _claimed(config, "sweep.dir")
             with locked(folder, wait=True):
-                _started = folder, _plan(config, folder)
+                jobs = _plan(config, folder)
+            optuna.go_on(config, folder, _overrides(config))
+            _started = folder, jobs
 
 
 @contextlib.contextmanager
