@@ -39,7 +39,9 @@ def on_ranks(function, *args, num_ranks=2):
 
 def ranks_trainer(**settings):
     """The trainer of one of two processes, inside `on_ranks`."""
-    return quiet_trainer(strategy=Ranks(), devices=int(os.environ["WORLD_SIZE"]), **settings)
+    devices = torch.distributed.get_world_size()
+    os.environ["WORLD_SIZE"] = str(devices)  # a trainer before it has taken it away
+    return quiet_trainer(**({"strategy": Ranks(), "devices": devices} | settings))
 
 
 def _run(rank, num_ranks, port, folder, function, args):

@@ -40,9 +40,15 @@ class StageProgress(ProgressBar):
             TextColumn("{task.fields[metrics]}"),
         )
         self._progress.start()
-        epochs = trainer.max_epochs or 0
-        total = epochs * int(trainer.num_training_batches)
-        self._task = self._progress.add_task("", total=total, stage=pl_module.stage, epoch=1, epochs=epochs, metrics="")
+        epochs, batches = trainer.max_epochs or 0, int(trainer.num_training_batches)
+        shown: dict[str, Any] = {
+            "stage": pl_module.stage,
+            "epoch": trainer.current_epoch + 1,
+            "epochs": epochs,
+            "metrics": "",
+        }
+        done = trainer.current_epoch * batches  # of a training that goes on
+        self._task = self._progress.add_task("", total=epochs * batches, completed=done, **shown)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the epoch."""

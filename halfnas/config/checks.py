@@ -20,10 +20,7 @@ LAST = "last"
 VALUES: Mapping[str, Any] = {
     "seed": Annotated[int, Field(ge=0, description="seeds of random generators are not negative")],
     "optimized_budget": PositiveFloat | None,
-    "ckpt": Annotated[
-        Literal["last"] | None,
-        Field(description=f"{LAST} goes on where the run in this folder was left, null starts anew"),
-    ],
+    "ckpt": Annotated[Literal["last"] | None, Field(description="goes on where the run in the folder was left")],
 }
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from halfnas.evaluation.cost import count_macs
@@ -15,7 +16,17 @@ from halfnas.evaluation.drop_path import drop_path_factors
 from halfnas.evaluation.step import TrainingLoss, TrainingStep
 from halfnas.networks import DiscreteNetwork
 from halfnas.spaces import Genotype, SearchSpace
-from halfnas.training import Replay, check_epoch, cosine, generator, set_learning_rate, sgd, to_device
+from halfnas.training import (
+    Replay,
+    averaged,
+    check_epoch,
+    cosine,
+    generator,
+    seed_default_generators,
+    set_learning_rate,
+    sgd,
+    to_device,
+)
 
 
 class Evaluation(LightningModule):
@@ -88,6 +99,7 @@ class Evaluation(LightningModule):
         # Without a check of their arguments, which would wait for the device.
         self.val_acc = MulticlassAccuracy(space.num_classes, average="micro", validate_args=False)
         self.test_acc = MulticlassAccuracy(space.num_classes, average="micro", validate_args=False)
+        self.val_loss = MeanMetric(nan_strategy="disable")  # of single images: so it ignores weights (torchmetrics 1.9)
 
     def begin(self, genotype: Genotype) -> None:
         """Build the network of a genotype; see `BilevelSearch.begin`."""
@@ -129,7 +141,8 @@ class Evaluation(LightningModule):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
-        return TrainingStep(self._loss, optimizer, gradient_clip=self.gradient_clip, backward=self.manual_backward)
+        backward = averaged(self.manual_backward, self.network.parameters())
+        return TrainingStep(self._loss, optimizer, gradient_clip=self.gradient_clip, backward=backward)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD with a cosine to 0 over the epochs."""
@@ -142,7 +155,8 @@ class Evaluation(LightningModule):
         """Set this epoch's learning rate and drop path."""
         rate = cosine(self.current_epoch, self.epochs, self.learning_rate)
         set_learning_rate(self.step.optimizer, rate)
-        self._log(1, drop_path=self._drop_path_now(), learning_rate=rate)
+        self._log(drop_path=self._drop_path_now(), learning_rate=rate)
+        seed_default_generators(self.seed, "evaluation", self.current_epoch)
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """One step on augmented images."""
@@ -167,28 +181,35 @@ class Evaluation(LightningModule):
         """Log what the steps of the epoch measured; raises Diverged where that or the network is not finite."""
         means = self.step.means.take(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum"))
         check_epoch(self, means)
-        self._log(1, **means)
+        self._log(**means)
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Accuracy and loss on the holdout, or where there is none on the test set."""
         images, labels = batch
         logits = self(images)
         self.val_acc(logits, labels)
-        loss = nn.functional.cross_entropy(logits, labels)
-        self._log(len(images), **{f"{self._validated_on}_acc": self.val_acc, f"{self._validated_on}_loss": loss})
+        self.val_loss.update(nn.functional.cross_entropy(logits, labels, reduction="none"))
+        self._log_metrics(self._validated_on, acc=self.val_acc, loss=self.val_loss)
         self._count(images, self._validated_on)
 
     def test_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Accuracy on the test set after the last epoch."""
         images, labels = batch
         self.test_acc(self(images), labels)
-        self._log(len(images), test_acc=self.test_acc)
+        self._log_metrics("test", acc=self.test_acc)
         self._count(images, "test")
 
     def _count(self, images: Tensor, of: str) -> None:
         """Log how many images an accuracy is of."""
         self.log(f"evaluate/{of}_images", float(len(images)), on_epoch=True, reduce_fx="sum", sync_dist=True)
 
-    def _log(self, batch_size: int, **values: Any) -> None:
+    def _log_metrics(self, of: str, **metrics: Metric) -> None:
+        """Log what adds up the batches of all processes by itself."""
+        self.log_dict(
+            {f"evaluate/{of}_{name}": metric for name, metric in metrics.items()}, on_step=False, on_epoch=True
+        )
+
+    def _log(self, **values: float) -> None:
+        """Log what is the same in all processes."""
         for name, value in values.items():
-            self.log(f"evaluate/{name}", value, on_step=False, on_epoch=True, batch_size=batch_size)
+            self.log(f"evaluate/{name}", value, on_step=False, on_epoch=True)

@@ -44,7 +44,7 @@ class TrainingStep:
         loss: what is minimised, of a network in training mode.
         optimizer: the optimiser of all its parameters.
         gradient_clip: largest L2 norm of the gradient.
-        backward: computes gradients of a loss; that of Lightning where several processes share them.
+        backward: computes gradients of a loss, see `halfnas.training.averaged`.
 
     Attributes:
         means: `train_loss` and `train_acc` of the steps so far.

@@ -1,6 +1,7 @@
 """The folders of runs and sweeps, and the jobs that a sweep plans. Imports none of torch."""
 
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Collection, Iterator
@@ -18,10 +19,12 @@ from halfnas.errors import FileError
 from halfnas.jobs import optuna
 from halfnas.jobs.lock import locked
 from halfnas.jobs.typed import override
-from halfnas.runs.files import read_json, write_json
+from halfnas.runs.files import entry, read_json, write_json
 from halfnas.runs.folder import FORMAT
 
 PLAN = "sweep.json"
+#: Seconds that another sweep may take to write it.
+PATIENCE = 60.0
 
 _started: tuple[Path, dict[str, list[str]]] | None = None
 _single: Path | None = None
@@ -59,10 +62,9 @@ class LaunchFolders(Callback):
         global _started
         with _or_exit():
             folder = _claimed(config, "sweep.dir")
-            with locked(folder, wait=True):
-                jobs = _plan(config, folder)
             optuna.go_on(config, folder, _overrides(config))
-            _started = folder, jobs
+            with locked(folder, wait=PATIENCE):
+                _started = folder, _plan(config, folder)
 
 
 @contextlib.contextmanager
@@ -98,9 +100,16 @@ def _claimed(config: DictConfig, key: str) -> Path:
     return folder
 
 
+def _planned_before(path: Path) -> dict[str, list[str]]:
+    """The jobs that earlier sweeps have planned in a folder. Raises ValueError where the file is damaged."""
+    if not os.path.lexists(path):
+        return {}
+    return dict(entry(read_json(path), "jobs", dict[str, list[str]], "give each job its settings", str(path)))
+
+
 def _plan(config: DictConfig, folder: Path) -> dict[str, list[str]]:
     """Write down which jobs a sweep plans; returns them."""
-    before = read_json(folder / PLAN)["jobs"] if (folder / PLAN).is_file() else {}
+    before = _planned_before(folder / PLAN)
     unnamed = fixed_keys(config)
     jobs = planned_jobs(config, unnamed)
     if any(overrides_hash(before.get(name, job)) != overrides_hash(job) for name, job in jobs.items()):

@@ -31,6 +31,9 @@ from halfnas.stages.run import run_stages
 
 log = logging.getLogger(__name__)
 
+#: Seconds that a run before this one, which has been told to end, may take to write down what became of it.
+LAST_WORDS = 10.0
+
 
 def run_job(cfg: DictConfig, path: str | Path, overrides: Sequence[str] = ()) -> float | None:
     """Run the stages that the settings ask for and leave their files in `path`.
@@ -55,7 +58,7 @@ def run_job(cfg: DictConfig, path: str | Path, overrides: Sequence[str] = ()) ->
         return _run_in(cfg, RunFolder(path, job, writes=False), overrides)
     folder = RunFolder(path, job)
     folder.open()
-    with locked(folder.path):
+    with locked(folder.path, wait=LAST_WORDS):
         return _run_in(cfg, folder, overrides)
 
 
@@ -88,6 +91,7 @@ def _run_in(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str]) -> flo
         else:
             log.info("done before: %s", folder.path)
             folder.metrics = read_metrics(folder.path)
+            folder.finished(progress.finished)
         folder.finish()
         failed = False
     except Refused:
@@ -121,12 +125,19 @@ def _load_images(plan: Plan) -> None:
 
 
 def _clear(folder: RunFolder, plan: Plan, progress: Progress) -> None:
-    """Take away what an earlier run left of the first stage that runs and of those after it, which rest on it."""
+    """Take away what an earlier run left of the first stage that runs and of those after it, which rest on it.
+
+    Raises:
+        ConfigError: what it left of the other stages cannot be read.
+    """
     names = [stage.name for stage in STAGES]
     [first, *_] = [stage.name for stage in plan.stages if stage.name not in progress.finished]
     stale = STAGES[names.index(first) :]
     left = [stage.leaves for stage in stale if stage.leaves is not None]
-    folder.clear([stage.name for stage in stale], left, progress.epochs)
+    try:
+        folder.clear([stage.name for stage in stale], left, progress.epochs)
+    except ValueError as error:
+        raise ConfigError([f"{error}; take that file away, or choose another `hydra.run.dir`"]) from None
     for name in {stage.name for stage in stale} - set(progress.epochs):
         if folder.writes:
             remove_checkpoints(folder.checkpoints, name)

@@ -46,6 +46,7 @@ def _alone(hydra: Any, path: Path) -> list[str]:
 def _is_done(path: Path, job_hash: str) -> bool:
     try:
         status = read_status(path)
+        read_metrics(path)  # what a sweeper is told of it
     except ValueError:
         return False
     return status.get("state") == "done" and status.get("overrides_hash") == job_hash

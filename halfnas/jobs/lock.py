@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ NAME = ".lock"
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
+def locked(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
     """Inside, no other process is in the folder. Its lock file has the owner's process id and host.
 
     A record lock of POSIX: it belongs to the process, not to those that it starts, and goes with it, so that none is
@@ -25,14 +26,14 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
     Args:
         folder: the folder.
-        wait: until it is free.
+        wait: seconds that it may take to become free.
 
     Raises:
-        Busy: another process is, and `wait` is False; the message names it.
+        Busy: another process is still in it; the message names that one.
         FileError: the lock file cannot be written.
     """
     path = folder / NAME
-    handle = _take(path, wait)
+    handle = _take(path, time.monotonic() + wait)
     try:
         os.ftruncate(handle, 0)
         with contextlib.suppress(OSError):  # a full disk: nobody is told who it is, but it is
@@ -44,26 +45,29 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         os.close(handle)
 
 
-def _take(path: Path, wait: bool) -> int:
-    """Open the file and lock it; once more where its last owner took it away in between."""
+def _take(path: Path, end: float) -> int:
+    """Open the file and lock it; again and again until `end`, or where its last owner took it away in between."""
     while True:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise FileError(path, error.strerror or str(error)) from None
         try:
-            if _lock(handle, path, wait) and _is(handle, path):
+            if _lock(handle, path) and _is(handle, path):
                 return handle
-        except BaseException:
+        except Busy:
             os.close(handle)
-            raise
-        os.close(handle)
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        else:
+            os.close(handle)
 
 
-def _lock(handle: int, path: Path, wait: bool) -> bool:
+def _lock(handle: int, path: Path) -> bool:
     """Take the lock; True also where there is no such thing."""
     try:
-        fcntl.lockf(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             owner = os.read(handle, 200).decode(errors="replace").split() or ["?"]

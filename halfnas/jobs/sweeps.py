@@ -1,12 +1,13 @@
 """What became of the jobs of a sweep, as a table in the end. Imports none of torch."""
 
+import logging
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -16,6 +17,9 @@ from halfnas.jobs.folders import single, started
 from halfnas.jobs.signals import end_in_order, exit_code
 from halfnas.jobs.typed import again
 from halfnas.runs.folder import read_metrics, read_status
+from halfnas.runs.yaml_files import load_yaml
+
+log = logging.getLogger(__name__)
 
 NOT_STARTED = "not started"
 
@@ -43,13 +47,22 @@ def read_jobs(sweep: Path, planned: Mapping[str, Sequence[str]]) -> list[Job]:
     """What became of the jobs that were planned; without a plan, of all in the folder."""
     jobs = dict(planned)
     for path in [] if planned else sorted(sweep.glob("*/.hydra/overrides.yaml")):
-        overrides: Any = OmegaConf.to_container(OmegaConf.load(path))
-        jobs[path.parents[1].name] = overrides
+        jobs[path.parents[1].name] = _overrides(path)
     return [_read_job(sweep, folder, overrides) for folder, overrides in jobs.items()]
 
 
+def _overrides(path: Path) -> list[str]:
+    """The settings that a job was given; none where they cannot be read."""
+    try:
+        found = load_yaml(path)
+    except ValueError as error:
+        log.warning("A job is named by its folder alone: %s", error)
+        return []
+    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+
+
 def _read_job(sweep: Path, folder: str, overrides: Sequence[str]) -> Job:
-    if not (sweep / folder / "status.json").is_file():
+    if not os.path.lexists(sweep / folder / "status.json"):
         return Job(folder, overrides, NOT_STARTED, None, {})
     try:
         status = read_status(sweep / folder)

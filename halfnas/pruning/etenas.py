@@ -223,7 +223,7 @@ class ETENASPruner(Pruner):
             alike[place.kind][place.edge] = alpha
             return ranker(ScoringNetwork(self._supernet, alike), sample).double()
 
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(images.device.type, enabled=False), sample.own_chance():
             # Both networks in one call: what comes before the edge is the same for them, and computed once.
             whole, without = vmap(rate, randomness="same")(lanes).tolist()
         return whole, without

@@ -139,9 +139,11 @@ class ImportancePruner(Pruner):
 
     def rate(self, number: int, batches: Sequence[Batch]) -> "Repeat":
         """One repeat: the pruning of a scoring network."""
+        sample = self._sample(batches, _step_seed(self._seed, number))
         try:
-            self._scores.begin(self._sample(batches, _step_seed(self._seed, number)))
-            return Repeat(*self._eliminate(self._scores))
+            self._scores.begin(sample)  # which may draw what is not used, the first time more than later
+            with sample.own_chance():
+                return Repeat(*self._eliminate(self._scores))
         except Unusable as error:
             return Repeat(None, {}, error.with_traceback(None))
 

@@ -73,11 +73,8 @@ class PruningModule(LightningModule):
             ready = range(pruner.steps_taken, pruner.steps_ready)
             for rating in gathered([pruner.rate(mine, batches)] if mine in ready else []):
                 if not pruner.done:
-                    self._take(rating)
+                    self._log(pruner.take(rating), on_epoch=False)  # every step: there are few
         self.trainer.should_stop = pruner.done
-
-    def _take(self, rating: Any) -> None:
-        self._log(self.pruner.take(rating), on_epoch=False)  # every step: there are few
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the pruner has found so far."""
@@ -94,8 +91,6 @@ class PruningModule(LightningModule):
     def _log(self, metrics: dict[str, float], *, on_epoch: bool) -> None:
         """Log what the step that was taken last has found, or all steps up to it, whichever process rated them."""
         named = {f"prune/{name}": value for name, value in metrics.items()}
-        # The largest of equal numbers is the same number to the last bit, of which a mean could lose some.
-        how = {"on_step": not on_epoch, "on_epoch": on_epoch, "sync_dist": on_epoch, "reduce_fx": "max"}
-        self.log_dict(named, logger=False, **how)  # type: ignore[arg-type]
+        self.log_dict(named, logger=False, on_step=not on_epoch, on_epoch=on_epoch)
         for logger in self.loggers:
             logger.log_metrics(named, step=self.pruner.steps_taken - 1)

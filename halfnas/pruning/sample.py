@@ -1,6 +1,7 @@
 """The images that networks are rated on."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -60,6 +61,17 @@ class Sample:
     def generator(self, stream: int) -> torch.Generator:
         """A generator on the CPU, in the same state at every call; other streams are independent."""
         return torch.Generator().manual_seed((self.seed * 1_000_003 + stream) % 2**63)
+
+    @contextlib.contextmanager
+    def own_chance(self) -> Iterator[None]:
+        """Inside, torch's default generators give what the seed says, whoever drew before; afterwards, what they did.
+
+        For candidates that draw from them, as `noise` does.
+        """
+        device = self.batches[0].images.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self.seed)
+            yield
 
     def normal(self, *shape: int, stream: int) -> Tensor:
         """Standard normal numbers, with dtype and device of the images; other ones for every `stream`."""

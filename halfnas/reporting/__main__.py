@@ -54,8 +54,8 @@ def _report(args: argparse.Namespace) -> int:
         shown = terminal_table(study, narrow=console.width < ROOMY).rich()
     if study.groups:
         console.print(shown)
-    if study.not_done:
-        console.print(study.counts(), soft_wrap=True, markup=False)
+    for line in filter(None, (study.counts(), study.warning())):
+        console.print(line, soft_wrap=True, markup=False)
     if args.wandb:
         from halfnas.reporting.wandb import log_report
 

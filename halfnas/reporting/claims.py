@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from halfnas.reporting.runs import Setting, read_yaml
+from halfnas.reporting.settings import Setting, read_yaml
 from halfnas.reporting.statistics import MIN_VALUES, seeds_for
 
 SHIPPED = Path(__file__).with_name("claims.yaml")

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from halfnas.reporting.groups import MEASURES, Group
-from halfnas.reporting.runs import Setting
+from halfnas.reporting.bounds import MEASURES
+from halfnas.reporting.groups import Group
+from halfnas.reporting.settings import Setting
 
 #: Stage -> the settings that have its batch size. That of the pruning is a part of how a pruner scores.
 BATCHES = {"search": "searcher", "evaluate": "evaluation"}

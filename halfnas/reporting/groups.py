@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf
 from operator import sub
 
-from halfnas.reporting.runs import CHOICES, Run, Setting
-from halfnas.reporting.statistics import Bounds, Summary, counting_noise, noise_of, paired, summarize
+from halfnas.reporting.bounds import bounds_of, is_accuracy
+from halfnas.reporting.runs import Run
+from halfnas.reporting.settings import CHOICES, Setting
+from halfnas.reporting.statistics import Summary, counting_noise, noise_of, paired, summarize
 
-#: Endings of the keys of memory and time.
-MEASURES = ("_mib", "_ms", "seconds")
 #: Columns that come first where they differ.
 FIRST = (*CHOICES, "genotype", "ratio", "stage")
 
@@ -85,18 +84,6 @@ class Group:
             return 0.0
         first, second = (sum(each.values(metric).values()) / len(each.values(metric)) for each in (self, baseline))
         return noise_of(of, (first, ours), (second, theirs))
-
-
-def is_accuracy(metric: str) -> bool:
-    """Whether a metric is a share of images that are classified correctly."""
-    return metric.endswith("_acc")
-
-
-def bounds_of(metric: str) -> Bounds:
-    """What a metric lies between."""
-    if is_accuracy(metric):
-        return 0.0, 1.0
-    return (0.0 if metric.endswith(MEASURES) else -inf), inf
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:

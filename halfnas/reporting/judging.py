@@ -18,10 +18,12 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from halfnas.reporting.answers import CONFIRMED, NOT_COMPARABLE, NOT_CONFIRMED, Answer
+from halfnas.reporting.bounds import is_accuracy
 from halfnas.reporting.claims import LINE, UNITS, Arm, Claim, Claims, read_claims
 from halfnas.reporting.conditions import conditions, in_words, why_not
-from halfnas.reporting.groups import Group, is_accuracy
-from halfnas.reporting.runs import GIVEN, Setting
+from halfnas.reporting.groups import Group
+from halfnas.reporting.runs import GIVEN
+from halfnas.reporting.settings import Setting
 from halfnas.reporting.statistics import paired
 from halfnas.reporting.table import Table
 

@@ -1,5 +1,6 @@
 """What a run worked on, in place of what its settings ask for: a given mask or genotype has another origin."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def as_ran(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     unread = ["pruner"] if given_mask else ["mask", *OF_SEARCH] if given_genotype else []
     found = {key: value for key, value in settings.items() if key.split(".")[0] not in unread}
     path = folder / "mask.json"
-    if given_mask or (not given_genotype and settings.get("pruner") is None and path.is_file()):
+    if given_mask or (not given_genotype and settings.get("pruner") is None and os.path.lexists(path)):
         mask = Mask.load(path)
         found |= {"pruner": mask.pruner, "ratio": mask.ratio}
         if given_mask and mask.seed != settings.get("seed"):

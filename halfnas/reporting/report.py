@@ -31,6 +31,8 @@ def make_report(
 def write_report(study: Study, out: Path, command: str) -> Path:
     """Write report.html, report.md, results.csv, runs.csv and figures/*.png; returns the page."""
     drawings, problems = draw_all(study)
+    listed = {problem for run in study.runs for problem in run.problems}
+    problems = [problem for problem in problems if problem not in listed]
     pictures = {drawing.file: drawing.png for drawing in drawings}
     _forget_figures(out)
     (out / "figures").mkdir(parents=True, exist_ok=True)
@@ -65,6 +67,7 @@ def _forget_figures(out: Path) -> None:
 def _sheets(study: Study, out: Path) -> dict[str, tables.Sheet]:
     sheets = {
         "not-done": tables.not_done_sheet(study, out),
+        "unreadable": tables.unreadable_sheet(study, out),
         "results": tables.results_sheet(study) if study.groups else None,
         "differences": tables.differences_sheet(study),
         "runs": tables.runs_sheet(study, out),

@@ -2,47 +2,29 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pydantic import StrictStr
 
-from halfnas.reporting.origin import as_ran
-from halfnas.runs.files import read_json
-from halfnas.runs.folder import read_history
+from halfnas.reporting.bounds import is_possible
+from halfnas.reporting.known import known_space
+from halfnas.reporting.settings import Setting, settings_of
+from halfnas.runs.files import entry, read_json
+from halfnas.runs.folder import read_history, read_status
+from halfnas.runs.reading import in_short, quoted
 from halfnas.spaces import Genotype, Mask
 
 log = logging.getLogger(__name__)
-
-#: A value of a configuration.
-Setting = str | float | int | bool | None
 
 #: States of a run besides those of status.json.
 NO_STATUS, NOT_STARTED, REPEATED = "no status", "not started", "repeated"
 
 #: What `mask` is of a run that was given one.
 GIVEN = "given"
-#: Groups whose choice says more than the settings that come with it.
-CHOICES = ("dataset", "space", "pruner", "searcher", "evaluation")
-#: Settings that do not change what comes out, so that runs which differ in them alone are alike.
-IGNORED = (
-    "seed",  # groups are means over it
-    *("name", "paths", "logger"),  # what a run is called, and where it writes; `dataset.root` has where images are
-    *("optimized_metric", "optimized_budget", "budget_metric"),  # what a sweeper is told in the end
-    "dataset.num_workers",  # a batch is a function of seed, epoch and number (tests/data/test_modules.py)
-)
-#: Datasets whose files are compared with their published checksums: where they lie changes nothing.
-CHECKED = ("halfnas.data.Cifar10", "halfnas.data.Cifar100")
-#: What of ours watches a run; callbacks of others may do anything.
-WATCHING = "halfnas.callbacks."
-#: A setting that may be `auto` -> the metric that says what was used, and how a setting is made of it.
-RESOLVED: Mapping[str, tuple[str, Callable[[float], Setting]]] = {
-    "searcher.partial_channels": ("search/partial_channels", int),
-    "evaluation.auxiliary": ("evaluate/auxiliary_heads", bool),
-}
 
 
 @dataclass(frozen=True)
@@ -58,6 +40,7 @@ class Run:
         settings: "pruner", ... -> the choice; "searcher.epochs", ... -> the value, where that is `auto` what was used
             (RESOLVED); none of those in IGNORED.
         metrics: metrics.json, and `total/seconds` of all stages.
+        left_out: what is wrong with metrics and choices that are not among them.
     """
 
     path: Path
@@ -66,6 +49,7 @@ class Run:
     seed: int | None
     settings: Mapping[str, Setting]
     metrics: Mapping[str, float]
+    left_out: Sequence[str] = ()
 
     @property
     def done(self) -> bool:
@@ -74,20 +58,50 @@ class Run:
 
     @cached_property
     def history(self) -> list[dict[str, str]]:
-        """The rows of history.csv."""
+        """The rows of history.csv.
+
+        Raises:
+            ValueError: it cannot be read; so with the other files.
+        """
         return read_history(self.path / "history.csv")
 
     @cached_property
     def mask(self) -> Mask | None:
         """The mask that it searched, if any."""
         path = self.path / "mask.json"
-        return Mask.load(path) if path.is_file() else None
+        if not os.path.lexists(path):
+            return None
+        mask = Mask.load(path)
+        if (space := known_space(mask.space)) is not None:
+            mask.check(space)
+        return mask
 
     @cached_property
     def genotype(self) -> Genotype | None:
         """The cell that it found or evaluated, if any."""
         path = self.path / "genotype.json"
-        return Genotype.load(path) if path.is_file() else None
+        if not os.path.lexists(path):
+            return None
+        genotype = Genotype.load(path)
+        if (space := known_space(genotype.space)) is not None:
+            space.check_genotype(genotype)
+        return genotype
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """What cannot be read of the run, besides what `error` says: it counts with what can be."""
+        found = list(self.left_out)
+        for name in ("history", "mask", "genotype"):
+            try:
+                getattr(self, name)
+            except ValueError as problem:
+                found.append(str(problem))
+        return found
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it failed, and what cannot be read of it; None of a run without any."""
+        return "; ".join([*filter(None, [self.error]), *self.problems]) or None
 
 
 def load_runs(paths: Iterable[str | Path]) -> list[Run]:
@@ -119,31 +133,36 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
 
 def read_run(folder: Path) -> Run:
     """Read one run; what cannot be read is left out, and `error` says so."""
-    state, error = NO_STATUS, None
+    state, error, seed = NO_STATUS, None, None
     metrics: dict[str, float] = {}
-    config: dict[str, Any] = {}
     settings: dict[str, Setting] = {}
+    left_out: list[str] = []
     try:
-        status = read_json(folder / "status.json")
-        if (folder / "metrics.json").is_file():
-            metrics = {key: value for key, value in read_json(folder / "metrics.json").items() if _is_number(value)}
-        state, error = str(status.get("state") or NO_STATUS), status.get("error")
+        status = read_status(folder)
+        metrics, left_out = _measured(folder / "metrics.json")
+        state, error = status["state"], status["error"]
     except ValueError as problem:
         error = str(problem)
     try:
-        config = read_yaml(folder / ".hydra" / "config.yaml")
-        settings = _settings(config, read_yaml(folder / ".hydra" / "hydra.yaml"), folder)
-        if not settings:
-            raise ValueError(f"{folder / '.hydra'}: no configuration")
-        for key, (metric, of_number) in RESOLVED.items():
-            if settings.get(key) == "auto" and metric in metrics:
-                settings[key] = of_number(metrics[metric])
+        seed, settings, problems = settings_of(folder, metrics)
+        left_out += problems
     except ValueError as problem:  # nobody knows what was done
         state, error = (NO_STATUS if state == "done" else state), error or str(problem)
     seconds = [value for key, value in metrics.items() if key.endswith("/seconds")]
     if seconds:
         metrics["total/seconds"] = sum(seconds)
-    return Run(folder, state, error, config.get("seed"), settings, metrics)
+    return Run(folder, state, error, seed, settings, metrics, left_out)
+
+
+def _measured(path: Path) -> tuple[dict[str, float], list[str]]:
+    """Read a metrics.json, and say which of its values are none; nothing where there is no file."""
+    metrics, left_out = {}, []
+    for key, value in (read_json(path) if os.path.lexists(path) else {}).items():
+        if is_possible(key, value):
+            metrics[key] = value
+        else:
+            left_out.append(f"{in_short(path)}: {quoted(key)} is {quoted(value)}, which is left out")
+    return metrics, left_out
 
 
 def _walk(path: Path) -> Iterator[tuple[Path, bool]]:
@@ -161,10 +180,11 @@ def _walk(path: Path) -> Iterator[tuple[Path, bool]]:
 def _jobs(sweep: Path) -> set[Path]:
     """List the folders of the jobs that a sweep has planned, some of which may not have started."""
     try:
-        return {sweep.parent / name for name in read_json(sweep).get("jobs", [])}
+        jobs = entry(read_json(sweep), "jobs", list[StrictStr] | dict[str, Any], "name the jobs", in_short(sweep), [])
     except ValueError as problem:
         log.warning("Jobs that have not started are not listed: %s", problem)
         return set()
+    return {sweep.parent / name for name in jobs}
 
 
 def _without_files_of_masks(runs: Sequence[Run]) -> list[Run]:
@@ -175,13 +195,21 @@ def _without_files_of_masks(runs: Sequence[Run]) -> list[Run]:
     masks: dict[Any, set[Any]] = {}
     for run in runs:
         if run.path in given:
-            kept = None if run.mask is None else tuple(sorted(run.mask.kept.items()))
+            kept = _kept(run)
             masks.setdefault((run.seed, given[run.path]), set()).add(kept)
     ambiguous = {settings for (_, settings), several in masks.items() if len(several) > 1}
     return [
         replace(run, settings=told(run)) if run.path in given and given[run.path] not in ambiguous else run
         for run in runs
     ]
+
+
+def _kept(run: Run) -> Any:
+    """What its mask keeps, to be compared; None where it has none that can be read."""
+    try:
+        return None if run.mask is None else tuple(sorted(run.mask.kept.items()))
+    except ValueError:
+        return None
 
 
 def _mark_repeated(runs: Sequence[Run]) -> list[Run]:
@@ -202,58 +230,3 @@ def _mark_repeated(runs: Sequence[Run]) -> list[Run]:
 
 def _finished(run: Run) -> float:
     return (run.path / "status.json").stat().st_mtime
-
-
-def _settings(config: Mapping[str, Any], hydra: Mapping[str, Any], folder: Path) -> dict[str, Setting]:
-    if not config:
-        return {}
-    noted = dict(_flatten(hydra, ""))
-    flat = dict(_flatten(config, ""))
-    named = {group: noted.get(f"hydra.runtime.choices.{group}") or flat.get(f"{group}.name") for group in CHOICES}
-    if "hydra.runtime.choices.dataset" in noted and "hydra.runtime.choices.pruner" not in noted:
-        named["pruner"] = None  # several of them joined, of which no choice is noted, and the name is that of the last
-    ran = as_ran({group: name for group, name in named.items() if group in config} | flat, folder)
-    ignored = tuple(f"{name}." for name in (*IGNORED, *_without_effect(config)))
-    settings = {key: value for key, value in ran.items() if not f"{key}.".startswith(ignored)}
-    if "dataset.root" in settings:
-        root = str(settings["dataset.root"]).replace("${paths.data_dir}", str(flat.get("paths.data_dir")))
-        settings["dataset.root"] = root.replace("${hydra:runtime.cwd}", str(noted.get("hydra.runtime.cwd")))
-    if settings.get("pruner") == "none":
-        settings["ratio"] = 1.0  # whatever was asked for
-    return settings
-
-
-def _without_effect(config: Mapping[str, Any]) -> list[str]:
-    """List what is ignored for what it is: callbacks that only watch, and where images lie that are checked."""
-    callbacks = config.get("callbacks") or {}
-    watching = [name for name, node in callbacks.items() if str((node or {}).get("_target_")).startswith(WATCHING)]
-    root = ["dataset.root"] if config.get("dataset", {}).get("_target_") in CHECKED else []
-    return [*(f"callbacks.{name}" for name in watching), *root]
-
-
-def _flatten(node: Any, prefix: str) -> Iterator[tuple[str, Setting]]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, str(node) if isinstance(node, list) else node
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a file of settings; empty where there is none.
-
-    Raises:
-        ValueError: it cannot be read; the message names it.
-    """
-    if not path.is_file():
-        return {}
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the other one takes seconds for a hundred runs
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), loader)  # noqa: S506 # safe loaders, both
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-    return content if isinstance(content, dict) else {}

@@ -14,7 +14,7 @@ from halfnas.reporting.runs import Run, load_runs
 SAYINGS = {
     "running": "unfinished (running still, or killed)",
     "not started": "not started",
-    "no status": "without a readable status",
+    "no status": "without a readable status, metrics or settings",
     "repeated": "repeated (done again later, which counts)",
 }
 
@@ -40,6 +40,11 @@ class Study:
         """The runs that do not count: failed, unfinished, not started, repeated."""
         return [run for run in self.runs if not run.done]
 
+    @property
+    def unreadable(self) -> list[Run]:
+        """The runs that count though not all of their files can be read."""
+        return [run for run in self.runs if run.done and run.problems]
+
     def comparisons(self) -> list[tuple[Group, Group]]:
         """Pair each group with its baseline, without the baselines themselves."""
         return [(group, base) for group, base in self.baselines.items() if base is not None and base is not group]
@@ -53,6 +58,11 @@ class Study:
         states = Counter(run.state for run in self.not_done)
         parts = [f"{count} {SAYINGS.get(state, state)}" for state, count in states.most_common()]
         return f"Of {len(self.runs)} runs: {', '.join(parts)}" if parts else ""
+
+    def warning(self) -> str:
+        """Say how many runs count though not all of their files can be read; empty where there is none."""
+        count = len(self.unreadable)
+        return f"{count} of {len(self.runs)} runs count, though not all of their files can be read" if count else ""
 
 
 def read_study(paths: Iterable[str | Path], wanted: Mapping[str, str] | None = None) -> Study:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import pandas as pd
+
 from halfnas.reporting.conditions import NEVER, conditions, in_words, measured_at, why_not
 from halfnas.reporting.frame import frame_of
 from halfnas.reporting.groups import Group, telling_apart
@@ -23,7 +25,8 @@ from halfnas.reporting.metrics import (
     metrics_of,
     search_time_of,
 )
-from halfnas.reporting.runs import Run, Setting
+from halfnas.reporting.runs import Run
+from halfnas.reporting.settings import Setting
 from halfnas.reporting.study import Study
 from halfnas.reporting.table import Cell, Table
 
@@ -153,7 +156,7 @@ def runs_sheet(study: Study, out: Path) -> Sheet:
         *_measured_at([Group({}, [run]) for run in study.runs if run.metrics]),
         Column("error", "", _error),
     ]
-    caption = f"Folders lie in {study.root}. The text of a failure is that of the run's status.json."
+    caption = f"Folders lie in {study.root}. An error is that of the run's status.json, or says what cannot be read."
     return Sheet.of(study.runs, columns, "Every run", caption)
 
 
@@ -162,6 +165,13 @@ def not_done_sheet(study: Study, out: Path) -> Sheet | None:
     columns = [*_run_columns(study, out), Column("error", "", _error)]
     caption = "They are in none of the means and figures."
     return Sheet.of(study.not_done, columns, study.counts(), caption) if study.not_done else None
+
+
+def unreadable_sheet(study: Study, out: Path) -> Sheet | None:
+    """Make a row of each run that counts though not all of it can be read; None where there is none."""
+    columns = [*_run_columns(study, out), Column("problem", "", _error)]
+    caption = "Their other numbers are in all means and figures."
+    return Sheet.of(study.unreadable, columns, study.warning(), caption) if study.unreadable else None
 
 
 def terminal_table(study: Study, narrow: bool = False) -> Table:
@@ -216,6 +226,7 @@ def runs_table(study: Study) -> Table:
     metrics = dict.fromkeys(key for run in study.runs for key in run.metrics)
     columns = ["folder", "state", "error", "seed", *settings, *metrics]
     frame = frame_of(study.runs)[columns].rename(columns={"folder": "path"})
+    frame["error"] = pd.Series([run.trouble for run in study.runs], dtype=object)
     return Table("Runs", frame.to_dict("records"), {})
 
 
@@ -252,7 +263,7 @@ def _run_columns(study: Study, out: Path) -> list[Column]:
     """Make columns of the folder of a run, with a link where there is one, its state and its seed."""
 
     def folder(run: Run) -> Entry:
-        link = f"{quote(os.path.relpath(run.path, out.resolve()))}/" if run.path.is_dir() else None
+        link = f"{quote(os.path.relpath(run.path, out.resolve()))}/" if os.path.isdir(run.path) else None
         return Entry(study.path(run), value=study.path(run), link=link)
 
     return [
@@ -293,4 +304,4 @@ def _value(metric: Metric, run: Run) -> Entry:
 
 
 def _error(run: Run) -> Entry:
-    return Entry(run.error or "", value=run.error)
+    return Entry(run.trouble or "", value=run.trouble)

@@ -8,7 +8,8 @@ import pandas as pd
 import wandb
 
 from halfnas.callbacks.loggers import finish, wandb_logger
-from halfnas.reporting.runs import Run, read_yaml
+from halfnas.reporting.runs import Run
+from halfnas.reporting.settings import Setting, flat_yaml
 
 #: Where no run says another; conf/logger/wandb.yaml.
 PROJECT = "halfnas"
@@ -71,22 +72,22 @@ def _place(runs: Sequence[Run]) -> tuple[str, str | None, str | None]:
     """Find project, entity and group of the first run that was logged; what it took from elsewhere is left to W&B."""
     readable = [run for run in runs if run.settings]
     for run in readable:
-        logger = read_yaml(run.path / ".hydra" / "config.yaml").get("logger") or {}
-        if "wandb" in logger:
-            project, entity, group = (_plain(logger["wandb"].get(key)) for key in ("project", "entity", "group"))
+        flat = flat_yaml(run.path / ".hydra" / "config.yaml")
+        if any(f"{key}.".startswith("logger.wandb.") for key in flat):
+            project, entity, group = (_plain(flat.get(f"logger.wandb.{key}")) for key in ("project", "entity", "group"))
             return project or PROJECT, entity, group or _group(run)
     return PROJECT, None, _group(readable[0]) if readable else None
 
 
-def _plain(value: Any) -> str | None:
+def _plain(value: Setting) -> str | None:
     """Give None for what Hydra was to look up, such as "${oc.env:WANDB_ENTITY}"."""
     return None if value is None or "${" in str(value) else str(value)
 
 
 def _group(run: Run) -> str | None:
     """Name the group as halfnas/jobs/launch.py does: by the folder of the sweep, the experiment or the dataset."""
-    hydra = read_yaml(run.path / ".hydra" / "hydra.yaml").get("hydra") or {}
-    choices = hydra.get("runtime", {}).get("choices", {})
-    if hydra.get("mode") == "MULTIRUN":
-        return "/".join(Path(hydra["sweep"]["dir"]).parts[-2:])
-    return choices.get("experiment") or choices.get("dataset")
+    hydra = flat_yaml(run.path / ".hydra" / "hydra.yaml")
+    if hydra.get("hydra.mode") == "MULTIRUN":
+        return "/".join(Path(str(hydra.get("hydra.sweep.dir"))).parts[-2:])
+    choices = (hydra.get(f"hydra.runtime.choices.{name}") for name in ("experiment", "dataset"))
+    return next((str(choice) for choice in choices if choice), None)

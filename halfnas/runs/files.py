@@ -2,9 +2,10 @@
 
 import contextlib
 import json
+import math
 import os
-import reprlib
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from halfnas.errors import FileError
+from halfnas.runs.reading import MAX_SHOWN, in_short, quoted, read_text
+
+#: An integer with more, its sign among them, has not 64 bits; a very long one is not even converted.
+MAX_DIGITS = 20
 
 
 def write_text(path: str | Path, text: str, *, parents: bool = True) -> Path:
@@ -74,19 +79,46 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        ValueError: the file is absent, truncated, not JSON or not an object; the message names the file.
+        ValueError: the file is absent, no regular file, truncated, not JSON or not an object, or has what cannot be
+            written again: a number that is not finite or an integer beyond 64 bits, a lone surrogate, or a key twice.
+            The message is a line that names the file.
     """
-    path = Path(path)
+    text, name = read_text(path, "not complete JSON"), in_short(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not complete JSON ({error}); was the run that wrote it interrupted?") from None
+        content = json.loads(
+            text, parse_int=_integer, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_object
+        )
+        json.dumps(content, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError(f"{name}: not JSON of ours (nested too deep)") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name}: not complete JSON ({error}); was the run that wrote it interrupted?") from None
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name}: not JSON of ours ({error.object[error.start]!a} is no character)") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: not JSON of ours ({error})") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object, found a {type(content).__name__}")
+        raise ValueError(f"{name}: expected a JSON object, found a {type(content).__name__}")
+    return content
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS or not -(2**63) <= int(digits) < 2**63:
+        raise ValueError(f"{quoted(digits)} is no integer of 64 bits")
+    return int(digits)
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(value := float(number)):
+        raise ValueError(f"{quoted(number)} is no finite number")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"{quoted(key)} is in one object twice")
     return content
 
 
@@ -108,7 +140,7 @@ def entry(content: Mapping[str, Any], key: str, kind: Any, must: str, source: st
     try:
         return _adapter(kind).validate_python(value)
     except ValidationError:
-        raise ValueError(f"{source}: `{key}` must {must}, got {reprlib.repr(value)}") from None
+        raise ValueError(f"{source}: `{in_short(key, MAX_SHOWN)}` must {must}, got {quoted(value)}") from None
 
 
 @cache

@@ -5,13 +5,18 @@ import csv
 import io
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import StrictFloat, StrictInt, StrictStr
 
 from halfnas.errors import FileError
-from halfnas.runs.files import json_text, overwrite_text, read_json, write_json, write_text
+from halfnas.runs.files import MAX_DIGITS, entry, json_text, overwrite_text, read_json, write_json, write_text
 from halfnas.runs.made_with import MadeWith, Saved, read_made_with, write_made_with
+from halfnas.runs.reading import in_short, quoted, read_text
 
 log = logging.getLogger(__name__)
 
@@ -71,19 +76,21 @@ class RunFolder:
             stages: their names.
             files: the files that they leave, by name.
             epochs: stage -> how many epochs of its history stay, since it goes on from there; 0 for others.
+
+        Raises:
+            ValueError: a file of other stages cannot be read; nothing is taken away.
         """
+        rows, made_with = read_history(self.path / HISTORY), read_made_with(self.path)
         self.metrics = {k: v for k, v in read_metrics(self.path).items() if k.split("/")[0] not in stages}
         if not self.writes:
             return
         for name in files:
             self.file(name).unlink(missing_ok=True)
-        made_with = read_made_with(self.path)
         if not made_with.keys().isdisjoint(stages):
             write_made_with(self.path, {k: v for k, v in made_with.items() if k not in stages})
         path = self.path / "metrics.json"
         write_json(path, self.metrics) if self.metrics else path.unlink(missing_ok=True)
         path = self.path / HISTORY
-        rows = read_history(path)
         rows = [r for r in rows if r["stage"] not in stages or int(r["epoch"]) < epochs.get(r["stage"], 0)]
         _write_history(path, rows) if rows else path.unlink(missing_ok=True)
 
@@ -98,6 +105,7 @@ class RunFolder:
     def finished(self, stages: Sequence[str]) -> None:
         """Say that stages were done before this run began."""
         self._done = list(stages)
+        self._stage = self._done[-1] if self._done else None
 
     def begin(self, stage: str) -> None:
         """Say that a stage is running."""
@@ -190,12 +198,45 @@ def append_history(path: str | Path, row: Mapping[str, Any]) -> None:
 
 
 def read_history(path: str | Path) -> list[dict[str, str]]:
-    """The rows of a history.csv; none where there is no file."""
-    path = Path(path)
-    if not path.exists():
+    """The rows of a history.csv; none where there is no file.
+
+    Raises:
+        ValueError: it cannot be read, or is no table of stages, epochs and numbers; the message names the file.
+    """
+    if not os.path.lexists(path):
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    text = read_text(path, "not complete CSV")
+    try:
+        return _rows(text)
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"{in_short(path)}: not complete CSV ({error})") from None
+
+
+def _rows(text: str) -> list[dict[str, str]]:
+    if "\0" in text:
+        raise ValueError("it has a NUL")
+    lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
+    columns = lines[0] if lines else []
+    if not {"stage", "epoch"} <= set(columns) or len(set(columns)) < len(columns):
+        raise ValueError(f"its columns must be stage, epoch and others, each once, got {quoted(columns)}")
+    for number, line in enumerate(lines[1:], start=1):
+        if len(line) != len(columns):
+            raise ValueError(f"row {number} has {len(line)} of {len(columns)} columns")
+        for column, value in zip(columns, line, strict=True):
+            if not _fits(column, value):
+                raise ValueError(f"row {number} has no number under {quoted(column)}, but {quoted(value)}")
+    return [dict(zip(columns, line, strict=True)) for line in lines[1:]]
+
+
+def _fits(column: str, value: str) -> bool:
+    if column == "epoch":
+        return value.isdecimal() and len(value) < MAX_DIGITS
+    if "/" in column and value:
+        try:
+            float(value)
+        except ValueError:
+            return False
+    return True
 
 
 def _write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -208,9 +249,16 @@ def _write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_metrics(folder: Path) -> dict[str, float]:
-    """The metrics.json of a run's folder; nothing where there is none."""
+    """The metrics.json of a run's folder; nothing where there is none.
+
+    Raises:
+        ValueError: it cannot be read, or has what is no number; the message names the file.
+    """
     path = folder / "metrics.json"
-    return read_json(path) if path.exists() else {}
+    content = read_json(path) if os.path.lexists(path) else {}
+    for key in content:
+        entry(content, key, StrictInt | StrictFloat, "be a number", in_short(path))
+    return content
 
 
 def mark_failed(path: str | Path, error: str) -> None:
@@ -228,5 +276,20 @@ def mark_failed(path: str | Path, error: str) -> None:
 
 
 def read_status(path: str | Path) -> dict[str, Any]:
-    """The status.json of a run's folder."""
-    return read_json(Path(path) / "status.json")
+    """The status.json of a run's folder, null where it says nothing.
+
+    Raises:
+        ValueError: it cannot be read, or says what no run says; the message names the file.
+    """
+    file = Path(path) / "status.json"
+    content = read_json(file)
+    read = partial(entry, content, source=in_short(file))
+    read("format", Literal[1], f"be {FORMAT}")
+    return {
+        "format": FORMAT,
+        "stage": read("stage", StrictStr | None, "be a name or null"),
+        "state": read("state", Literal["running", "done", "failed"], "be running, done or failed"),
+        "stages_done": read("stages_done", list[StrictStr], "be a list of names", default=[]),
+        "error": read("error", StrictStr | None, "be a text or null"),
+        "overrides_hash": read("overrides_hash", StrictStr | None, "be a text or null"),
+    }

@@ -141,7 +141,7 @@ class BilevelSearch(SupernetSearch):
             relaxation=self.relaxation,
             regularizer=self.regularizer,
             seed=self.seed,
-            backward=self.manual_backward,
+            backward=self.backward_pass,
         )
 
     def on_train_epoch_start(self) -> None:
@@ -149,7 +149,6 @@ class BilevelSearch(SupernetSearch):
         set_learning_rate(self.step.architecture, self.architecture_learning_rate)
         super().on_train_epoch_start()
         self._log(
-            1,
             architecture_learning_rate=self.architecture_learning_rate,
             regularizer_weight=self.step.regularizer_weight,
         )
@@ -165,13 +164,13 @@ class BilevelSearch(SupernetSearch):
         genotype = self.genotype
         if self.table is not None:
             worth = self.table.look_up(genotype)
-            self._log(1, true_acc=worth["true_acc"], true_rank=worth["true_rank"])
+            self._log(true_acc=worth["true_acc"], true_rank=worth["true_rank"])
         skips = {kind: genotype.count("skip_connect", kind) for kind in entropies}
         if is_chain(genotype.cells):  # one of each for all of its layers
-            self._log(1, entropy_nats=torch.stack(list(entropies.values())).mean(), skip_connects=sum(skips.values()))
+            self._log(entropy_nats=torch.stack(list(entropies.values())).mean(), skip_connects=sum(skips.values()))
             return
         for kind, entropy in entropies.items():
-            self._log(1, **{f"entropy_{kind}_nats": entropy, f"skip_connects_{kind}": skips[kind]})
+            self._log(**{f"entropy_{kind}_nats": entropy, f"skip_connects_{kind}": skips[kind]})
 
     def _log_decisions(self) -> None:
         """Log how far the search has decided, where there is anything to decide."""
@@ -183,7 +182,6 @@ class BilevelSearch(SupernetSearch):
             [alpha_O.detach().max() - alpha_O.detach().min() for alpha_O in alphas if len(alpha_O) > 1]
         )
         self._log(
-            1,
             moved_edges=decisions.moved_from(self._start),
             decision_margin=decisions.margin,
             alpha_spread=spread.mean(),

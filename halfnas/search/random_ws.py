@@ -12,7 +12,7 @@ from halfnas.search.path import RandomPath, path
 from halfnas.search.step import WeightStep
 from halfnas.search.supernet_search import SupernetSearch, WeightTraining
 from halfnas.spaces import Genotype, SearchSpace, sample_genotype
-from halfnas.training import generator
+from halfnas.training import gathered, generator
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class RandomWS(SupernetSearch):
             gradient_clip=self.gradient_clip,
             relaxation=self.relaxation,
             seed=self.seed,
-            backward=self.manual_backward,
+            backward=self.backward_pass,
         )
 
     @torch.no_grad()
@@ -79,7 +79,7 @@ class RandomWS(SupernetSearch):
         """Choose."""
         self.supernet.eval()
         loader = self.trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-        every = len(loader)
+        every = max(gathered([len(loader)]))  # one of several processes may have no part of the last batch
         count = min(self.sample_batches, every)
         numbers = generator(self.seed, "architectures to choose from", 0)
         drawn = [self._draw(numbers) for _ in range(self.samples)]

@@ -32,7 +32,7 @@ class WeightStep:
         gradient_clip: largest L2 norm of the weights' gradient.
         relaxation: how architecture parameters become weights of a mixture.
         seed: the seed of what the relaxation draws.
-        backward: computes gradients of a loss; that of Lightning where several processes share them.
+        backward: computes gradients of a loss, see `halfnas.training.averaged`.
 
     Attributes:
         passes: the forward passes of a step that have draws of their own, each on a batch of its own.

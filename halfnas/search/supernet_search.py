@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from halfnas.networks import Supernet, build_supernet
@@ -18,7 +19,16 @@ from halfnas.search.method import SearchMethod
 from halfnas.search.relaxations import Relaxation, draw
 from halfnas.search.step import WeightStep
 from halfnas.spaces import Mask, SearchSpace
-from halfnas.training import Replay, check_epoch, cosine, generator, set_learning_rate, sgd
+from halfnas.training import (
+    Replay,
+    averaged,
+    check_epoch,
+    cosine,
+    generator,
+    seed_default_generators,
+    set_learning_rate,
+    sgd,
+)
 from halfnas.training.rehearsal import random_batch, rehearsal
 
 
@@ -98,6 +108,7 @@ class SupernetSearch(SearchMethod):
         _check(relaxation, supernet, self.cuda_graphs)
         # Without a check of its arguments, which would wait for the device.
         self.val_acc = MulticlassAccuracy(space.num_classes, average="micro", validate_args=False)
+        self.val_loss = MeanMetric(nan_strategy="disable")  # of single images: so it ignores weights (torchmetrics 1.9)
         self._compile_seconds: float | None = None
 
     def begin(self, mask: Mask) -> None:
@@ -119,6 +130,11 @@ class SupernetSearch(SearchMethod):
         Args:
             weights: the optimiser of the weights.
         """
+
+    @property
+    def backward_pass(self) -> Callable[[Tensor], None]:
+        """What computes the gradients of a loss, which several processes average."""
+        return averaged(self.manual_backward, self.supernet.parameters())
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, C, H, W] -> logits [B, num_classes]."""
@@ -192,8 +208,9 @@ class SupernetSearch(SearchMethod):
         """Set what changes from epoch to epoch."""
         rate = cosine(self.current_epoch, self.epochs, self.learning_rate, self.learning_rate_min)
         set_learning_rate(self.step.weights, rate)
-        self._log(1, learning_rate=rate)
+        self._log(learning_rate=rate)
         self.step.begin_epoch(self.current_epoch, self.epochs)
+        seed_default_generators(self.seed, "search", self.current_epoch)
 
     def training_step(self, batch: Sequence[Any], batch_idx: int) -> None:
         """Take a step on a batch of the first half, and one of the second where there is one."""
@@ -205,9 +222,9 @@ class SupernetSearch(SearchMethod):
         """Log what the steps of the epoch measured; raises Diverged where that or the supernet is not finite."""
         means = self.step.means.take(lambda sums: self.trainer.strategy.reduce(sums, reduce_op="sum"))
         check_epoch(self, means)
-        self._log(1, **means)
+        self._log(**means)
         if self._compile_seconds is not None:
-            self._log(1, compile_seconds=self._compile_seconds)
+            self._log(compile_seconds=self._compile_seconds)
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Accuracy of the supernet on the second half, without augmentation."""
@@ -216,13 +233,15 @@ class SupernetSearch(SearchMethod):
         noise = draw(self.relaxation, self.supernet, numbers)
         logits = self.supernet(images, self.relaxation.validated(self.supernet, noise))
         self.val_acc(logits, labels)
-        self._log(len(images), val_loss=nn.functional.cross_entropy(logits, labels), val_acc=self.val_acc)
+        self.val_loss.update(nn.functional.cross_entropy(logits, labels, reduction="none"))
+        self.log_dict({"search/val_loss": self.val_loss, "search/val_acc": self.val_acc}, on_step=False, on_epoch=True)
         self.log("search/val_images", float(len(images)), on_epoch=True, reduce_fx="sum", sync_dist=True)
 
-    def _log(self, batch_size: int, **values: Any) -> None:
+    def _log(self, **values: Any) -> None:
+        """Log what is the same in all processes."""
         for name, value in values.items():
             value = float(value) if isinstance(value, int) else value
-            self.log(f"search/{name}", value, on_step=False, on_epoch=True, batch_size=batch_size)
+            self.log(f"search/{name}", value, on_step=False, on_epoch=True)
 
 
 def _check(relaxation: Relaxation, supernet: Mapping[str, Any], cuda_graphs: str | bool) -> None:

@@ -5,11 +5,12 @@ from halfnas.spaces.darts import DartsSpace
 from halfnas.spaces.discretize import Strengths, discretize
 from halfnas.spaces.genotype import Gene, Genotype
 from halfnas.spaces.load import load_space
-from halfnas.spaces.mask import Mask, check_ratio, num_kept
+from halfnas.spaces.mask import Mask
 from halfnas.spaces.mobilenet import MobileNetSpace
 from halfnas.spaces.nasbench201 import NASBench201Space, from_architecture_string, to_architecture_string
 from halfnas.spaces.nasbench_macro import NASBenchMacroSpace
 from halfnas.spaces.published import PublishedCell, find_genotype, published_cells
+from halfnas.spaces.ratio import check_ratio, num_kept
 from halfnas.spaces.sampling import NUMBERS_PER_EDGE, sample_genotype
 from halfnas.spaces.space import NONE, CellKind, CellPlan, Edge, EdgePlan, SearchSpace, Skeleton
 from halfnas.spaces.ties import ordered, tie_break

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictStr
 
 from halfnas.runs.files import entry, read_json, write_json
+from halfnas.runs.reading import MAX_SHOWN, in_short
 
 FORMAT = 1
 
@@ -28,6 +29,7 @@ class Genotype:
         cells: kind -> genes in the order of the nodes they feed; within a node in the order of strength, or of the
             edges where a node keeps them all.
         outputs: kind -> states that are concatenated to the cell's output, where the space lets them vary.
+        source: the file that it was read from, which errors name; empty where there is none.
 
     `genotype.normal` is short for `genotype.cells["normal"]`, `genotype.normal_concat` for `outputs["normal"]`.
     """
@@ -35,6 +37,7 @@ class Genotype:
     space: str
     cells: Mapping[str, tuple[Gene, ...]]
     outputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    source: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         cells = {kind: tuple((str(name), int(source)) for name, source in genes) for kind, genes in self.cells.items()}
@@ -46,7 +49,7 @@ class Genotype:
         return hash((self.space, *sorted(self.cells.items()), *sorted(self.outputs.items())))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Genotype, (self.space, dict(self.cells), dict(self.outputs))
+        return Genotype, (self.space, dict(self.cells), dict(self.outputs), self.source)
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_"):
@@ -89,9 +92,9 @@ class Genotype:
                 )
         if not cells:
             raise ValueError(f"{source}: no cell in it")
-        if stray := sorted(set(outputs) - set(cells)):
+        if stray := [in_short(kind, MAX_SHOWN) for kind in sorted(set(outputs) - set(cells))]:
             raise ValueError(f"{source}: `{stray[0]}_concat` without `{stray[0]}`")
-        return cls(space, cells, outputs)
+        return cls(space, cells, outputs, source)
 
     def save(self, path: str | Path) -> Path:
         """Write a genotype.json, whole or not at all."""
@@ -104,4 +107,4 @@ class Genotype:
         Raises:
             ValueError: absent, truncated or malformed; the message says which key and what is expected.
         """
-        return cls.from_json(read_json(path), str(path))
+        return cls.from_json(read_json(path), in_short(path))

@@ -7,6 +7,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from halfnas.runs.reading import quoted
 from halfnas.spaces.space import SearchSpace
 
 #: conf/ lies beside the package in a checkout and inside it once installed.
@@ -23,11 +24,10 @@ def load_space(name: str, **overrides: Any) -> SearchSpace:
     Raises:
         ValueError: an unknown space or argument, or a value the space refuses.
     """
-    path = CONF / "space" / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        raise ValueError(f"unknown space {name!r}; known: {', '.join(known)}")
+    files = {path.stem: path for path in sorted((CONF / "space").glob("*.yaml"))}
+    if name not in files:
+        raise ValueError(f"unknown space {quoted(name)}; known: {', '.join(files)}")
     try:
-        return instantiate(OmegaConf.load(path), **overrides, _convert_="all")
+        return instantiate(OmegaConf.load(files[name]), **overrides, _convert_="all")
     except InstantiationException as error:
         raise ValueError(f"space {name!r}: {error.__cause__ or error}") from error

@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictInt, StrictStr
 
 from halfnas.runs.files import entry, read_json, write_json
+from halfnas.runs.reading import in_short
+from halfnas.spaces.fit import check_fit, check_keeps_ratio
+from halfnas.spaces.ratio import check_ratio, num_kept
 from halfnas.spaces.space import NONE, SearchSpace
 
 FORMAT = 1
@@ -25,20 +28,6 @@ KeptFile = Annotated[dict[str, list[list[StrictStr]]], Field(min_length=1)]
 ImportanceFile = dict[str, list[dict[str, Annotated[float, Field(strict=True)] | None]]]
 
 
-def check_ratio(ratio: object) -> float:
-    """Return `ratio` as a float, or raise ValueError where it is not a number in (0, 1]."""
-    if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio <= 1:
-        raise ValueError(
-            f"`ratio` must be a number in (0, 1], got {ratio!r}; it is the fraction of candidates kept, e.g. ratio=0.5"
-        )
-    return float(ratio)
-
-
-def num_kept(ratio: float, num_candidates: int) -> int:
-    """How many of an edge's candidates a ratio keeps: max(1, floor(ratio * n + 1/2)), so halves round up."""
-    return max(1, math.floor(check_ratio(ratio) * num_candidates + 0.5))
-
-
 @dataclass(frozen=True)
 class Mask:
     """The kept candidates of every edge of every kind of cell (the indicator I of Eq. 1 of arXiv 2505.13586).
@@ -49,6 +38,7 @@ class Mask:
         ratio: the fraction asked for; what was kept is `kept_fraction(space)`.
         pruner, seed: what made it.
         importance: the score of each candidate over all repeats, where the pruner gives one.
+        source: the file that it was read from, which errors name; empty where there is none.
     """
 
     space: str
@@ -57,6 +47,7 @@ class Mask:
     pruner: str = NONE
     seed: int = 0
     importance: Importance | None = None
+    source: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_ratio(self.ratio)
@@ -80,7 +71,7 @@ class Mask:
 
     def __reduce__(self) -> tuple[Any, ...]:
         scores = self.importance and {kind: [dict(e) for e in edges] for kind, edges in self.importance.items()}
-        return Mask, (self.space, dict(self.kept), self.ratio, self.pruner, self.seed, scores)
+        return Mask, (self.space, dict(self.kept), self.ratio, self.pruner, self.seed, scores, self.source)
 
     @classmethod
     def full(cls, space: SearchSpace) -> "Mask":
@@ -114,7 +105,7 @@ class Mask:
         if operation not in edges[edge]:
             raise ValueError(f"edge {edge} of cell {kind!r} does not keep {operation!r}: {', '.join(edges[edge])}")
         edges[edge] = tuple(name for name in edges[edge] if name != operation)
-        return replace(self, kept={**self.kept, kind: tuple(edges)})
+        return replace(self, kept={**self.kept, kind: tuple(edges)}, source="")
 
     def removable(self, kind: str, edge: int) -> tuple[str, ...]:
         """The candidates of an edge that may be removed next: not the last one besides `none`."""
@@ -137,35 +128,16 @@ class Mask:
         )
 
     def check(self, space: SearchSpace) -> None:
-        """Raise ValueError where this is not a mask of `space`."""
-        if self.space != space.name:
-            raise ValueError(f"the mask belongs to space {self.space!r}, not to {space.name!r}")
-        if set(self.kept) != set(space.kinds):
-            raise ValueError(f"the mask has cells {sorted(self.kept)}, space {space.name} has {sorted(space.kinds)}")
-        for kind, edges in self.kept.items():
-            candidates = space.candidates(kind)
-            if len(edges) != len(candidates):
-                raise ValueError(f"cell {kind!r} has {len(candidates)} edges, the mask has {len(edges)}")
-            for number, (names, known) in enumerate(zip(edges, candidates, strict=True)):
-                if unknown := [name for name in names if name not in known]:
-                    raise ValueError(
-                        f"edge {number} of cell {kind!r}: unknown operation {unknown[0]!r}; known: {', '.join(known)}"
-                    )
+        """Raise ValueError where this is not a mask of `space`, or was read from a file and belies its ratio.
 
-        if self.importance is not None:
-            self._check_importance(space, self.importance)
-
-    def _check_importance(self, space: SearchSpace, importance: Importance) -> None:
-        if stray := sorted(set(importance) - set(space.kinds)):
-            raise ValueError(f"`importance` has a cell {stray[0]!r}, space {space.name} has {sorted(space.kinds)}")
-        for kind, edges in importance.items():
-            candidates = space.candidates(kind)
-            if len(edges) != len(candidates):
-                raise ValueError(f"`importance` of cell {kind!r} has {len(edges)} edges, not {len(candidates)}")
-            for number, (scores, known) in enumerate(zip(edges, candidates, strict=True)):
-                if unknown := [name for name in scores if name not in known]:
-                    where = f"`importance` of edge {number} of cell {kind!r}"
-                    raise ValueError(f"{where}: unknown operation {unknown[0]!r}")
+        One that is made here may keep more: it is on its way to the ratio.
+        """
+        try:
+            check_fit(self, space)
+            if self.source:
+                check_keeps_ratio(self, space)
+        except ValueError as error:
+            raise ValueError(f"{self.source}: {error}" if self.source else str(error)) from None
 
     def ordered(self, space: SearchSpace) -> "Mask":
         """The same mask with every edge in the order of the space's candidates; checked against the space."""
@@ -208,9 +180,9 @@ class Mask:
         pruner = read("pruner", StrictStr, "be a name", default=NONE)
         seed = read("seed", StrictInt, "be an integer", default=0)
         try:
-            return cls(space, kept, check_ratio(content.get("ratio", 1.0)), pruner, seed, importance)
+            return cls(space, kept, check_ratio(content.get("ratio", 1.0)), pruner, seed, importance, source)
         except ValueError as error:
-            raise ValueError(f"{source}: {error}") from None
+            raise ValueError(f"{source}: {in_short(error)}") from None
 
     def save(self, path: str | Path) -> Path:
         """Write a mask.json, whole or not at all."""
@@ -223,7 +195,7 @@ class Mask:
         Raises:
             ValueError: absent, truncated or malformed, or an edge without an operation besides `none`.
         """
-        return cls.from_json(read_json(path), str(path))
+        return cls.from_json(read_json(path), in_short(path))
 
 
 def _finite(score: float | None) -> float | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+from halfnas.runs.reading import quoted
 from halfnas.spaces.genotype import Genotype
 from halfnas.spaces.operations import ReLUConvBN, Zero
 from halfnas.spaces.space import CellKind, CellPlan, Edge, EdgePlan, SearchSpace, Skeleton, check_channels_divide
@@ -143,14 +144,16 @@ class NASBench201Space(SearchSpace):
     def parse_architecture(self, text: str) -> Genotype:
         return from_architecture_string(text)
 
-    def check_genotype(self, genotype: Genotype) -> None:
-        super().check_genotype(genotype)
+    def _check_genotype(self, genotype: Genotype) -> None:
+        super()._check_genotype(genotype)
         found, wanted = [source for _, source in genotype.cells["cell"]], [edge.source for edge in CELL.edges]
         if found != wanted:
             raise ValueError(f"cell 'cell': sources {found} must be {wanted}, those of all edges in their order")
         output = genotype.outputs.get("cell", CELL.output)
         if output != CELL.output:
-            raise ValueError(f"cell 'cell': output {list(output)} must be {list(CELL.output)} in space {self.name}")
+            raise ValueError(
+                f"cell 'cell': output {quoted(list(output))} must be {list(CELL.output)} in space {self.name}"
+            )
 
 
 def make_head(channels: int, num_classes: int) -> nn.Sequential:
@@ -177,9 +180,9 @@ def from_architecture_string(text: str) -> Genotype:
     match = re.fullmatch(pattern, text)
     if match is None:
         expected = ARCHITECTURE.format(*["operation"] * len(CELL.edges))
-        raise ValueError(f"an architecture of NAS-Bench-201 must be written as {expected}, got {text!r}")
+        raise ValueError(f"an architecture of NAS-Bench-201 must be written as {expected}, got {quoted(text)}")
     if unknown := [name for name in match.groups() if name not in OPERATIONS]:
-        raise ValueError(f"unknown operation {unknown[0]!r} in {text!r}; known: {', '.join(OPERATIONS)}")
+        raise ValueError(f"unknown operation {quoted(unknown[0])} in {quoted(text)}; known: {', '.join(OPERATIONS)}")
     genes = tuple((name, edge.source) for name, edge in zip(match.groups(), CELL.edges, strict=True))
     return Genotype(NASBench201Space.name, {"cell": genes}, {"cell": CELL.output})
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from halfnas.runs.reading import quoted
 from halfnas.spaces.chain import SKIP, ChainSpace, check_width_multiplier, scaled, stages
 from halfnas.spaces.genotype import Genotype
 from halfnas.spaces.inverted_residual import ConvHead, ConvStem, conv_bn, inverted_residual
@@ -81,12 +82,14 @@ def from_architecture_string(text: str) -> Genotype:
     digits = "".join(str(digit) for digit in range(len(names)))
     if len(text) != NUM_LAYERS:
         raise ValueError(
-            f"an architecture of NAS-Bench-Macro has {NUM_LAYERS} digits, one a layer, such as 01210212; got {text!r}, "
-            f"which has {len(text)}"
+            f"an architecture of NAS-Bench-Macro has {NUM_LAYERS} digits, one a layer, such as 01210212; got "
+            f"{quoted(text)}, which has {len(text)}"
         )
     if wrong := [digit for digit in text if digit not in digits]:
         known = ", ".join(f"{digit} ({name})" for digit, name in enumerate(names))
-        raise ValueError(f"an architecture of NAS-Bench-Macro has the digits {known}; got {wrong[0]!r} in {text!r}")
+        raise ValueError(
+            f"an architecture of NAS-Bench-Macro has the digits {known}; got {wrong[0]!r} in {quoted(text)}"
+        )
     chosen = {f"layer_{number}": names[int(digit)] for number, digit in enumerate(text, start=1)}
     return Genotype(
         NASBenchMacroSpace.name,

@@ -89,6 +89,10 @@ class Noise(nn.Module):
 
     It is drawn anew in every forward pass, in evaluation too, from torch's default generator of the device. Source:
     automl/RobustDARTS, src/operations.py, NoiseOp.
+
+    Attributes:
+        share: of several processes that train on parts of one batch which one this is, and how many they are. It draws
+            for all of them, so that together they have the noise of one process.
     """
 
     #: Whoever runs it a second time, to recompute it, has to set the generator back: see `draws_random_numbers`.
@@ -97,11 +101,14 @@ class Noise(nn.Module):
     def __init__(self, stride: int) -> None:
         super().__init__()
         self.stride = stride
+        self.share = (0, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x[:, :, :: self.stride, :: self.stride]
+        number, count = self.share if self.training else (0, 1)
         # Not randn_like: of many networks that vmap runs at once each sees the same noise.
-        return torch.randn(x.shape, dtype=x.dtype, device=x.device)
+        drawn = torch.randn((count * len(x), *x.shape[1:]), dtype=x.dtype, device=x.device)
+        return drawn[number * len(x) :][: len(x)]
 
 
 def draws_random_numbers(module: nn.Module) -> bool:

@@ -1,10 +1,12 @@
 """Published cells, under stable names, with their published error and where it stands."""
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from halfnas.runs.reading import quoted
 from halfnas.spaces.genotype import Genotype
 
 FOLDER = Path(__file__).parent / "published"
@@ -40,6 +42,11 @@ def published_cells() -> dict[str, PublishedCell]:
     return cells
 
 
+def is_published(genotype: Genotype) -> bool:
+    """Whether it is one of the published cells, whatever its file."""
+    return any(cell.genotype == genotype for cell in published_cells().values())
+
+
 def find_genotype(path_or_name: str) -> Genotype:
     """The genotype in a file, or a published one by its name (case does not matter).
 
@@ -49,9 +56,9 @@ def find_genotype(path_or_name: str) -> Genotype:
     cells = published_cells()
     if path_or_name.lower() in cells:
         return cells[path_or_name.lower()].genotype
-    if not Path(path_or_name).is_file():
+    if not os.path.lexists(path_or_name):
         raise ValueError(
-            f"`genotype` must be a genotype.json or a published cell, got {path_or_name!r}, which is neither a file "
-            f"nor one of: {', '.join(sorted(cells))}"
+            f"`genotype` must be a genotype.json or a published cell, got {quoted(path_or_name)}, which is neither a "
+            f"file nor one of: {', '.join(sorted(cells))}"
         )
     return Genotype.load(path_or_name)

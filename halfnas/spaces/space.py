@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from halfnas.runs.reading import quoted
+from halfnas.spaces.published import is_published
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -235,29 +238,44 @@ class SearchSpace(ABC):
         raise ValueError(f"the authors of the {self.name} space have no way of their own of writing an architecture")
 
     def check_genotype(self, genotype: "Genotype") -> None:
-        """Raise ValueError where `genotype` is not an architecture of this space."""
+        """Raise ValueError where `genotype` is not an architecture of this space; the message names its file."""
+        try:
+            self._check_genotype(genotype)
+        except ValueError as error:
+            raise ValueError(f"{genotype.source}: {error}" if genotype.source else str(error)) from None
+
+    def _check_genotype(self, genotype: "Genotype") -> None:
+        """The same, where a space may add rules of its own."""
         if genotype.space != self.name:
-            raise ValueError(f"the genotype belongs to space {genotype.space!r}, not to {self.name!r}")
+            raise ValueError(f"the genotype belongs to space {quoted(genotype.space)}, not to {self.name!r}")
         if set(genotype.cells) != set(self.kinds):
-            raise ValueError(f"the genotype has cells {sorted(genotype.cells)}, {self.name} has {sorted(self.kinds)}")
+            cells = quoted(sorted(genotype.cells))
+            raise ValueError(f"the genotype has cells {cells}, {self.name} has {sorted(self.kinds)}")
         if stray := sorted(set(genotype.outputs) - set(self.kinds)):
-            raise ValueError(f"the genotype gives an output to {stray[0]!r}, which is no cell of {self.name}")
+            raise ValueError(f"the genotype gives an output to {quoted(stray[0])}, which is no cell of {self.name}")
         for name, kind in self.kinds.items():
             genes = genotype.cells[name]
             wanted = sum(kind.genes_into(node) for node in kind.nodes)
             if len(genes) != wanted:
                 raise ValueError(f"cell {name!r} needs {wanted} (operation, source) pairs, got {len(genes)}")
-            targets = (node for node in kind.nodes for _ in range(kind.genes_into(node)))
+            targets = [node for node in kind.nodes for _ in range(kind.genes_into(node))]
+            read: set[tuple[int, int]] = set()
             for (operation, source), node in zip(genes, targets, strict=True):
                 edges = {kind.edges[e].source: kind.edges[e] for e in kind.edges_into(node)}
                 if source not in edges:
                     raise ValueError(f"cell {name!r}: node {node} cannot read state {source}; it reads {sorted(edges)}")
+                if (source, node) in read and not is_published(genotype):  # cate_small does
+                    raise ValueError(f"cell {name!r}: node {node} reads state {source} twice; it has one edge from it")
+                read.add((source, node))
                 known = kind.choices(edges[source])
                 if operation not in known:
-                    raise ValueError(f"cell {name!r}: unknown operation {operation!r}; known: {', '.join(known)}")
+                    raise ValueError(f"cell {name!r}: unknown operation {quoted(operation)}; known: {', '.join(known)}")
             outputs = genotype.outputs.get(name, kind.output)
-            if not outputs or not set(outputs) <= set(kind.nodes):
-                raise ValueError(f"cell {name!r}: output {list(outputs)} must be some of nodes {list(kind.nodes)}")
+            if not outputs or not set(outputs) <= set(kind.nodes) or len(set(outputs)) < len(outputs):
+                nodes = list(kind.nodes)
+                raise ValueError(
+                    f"cell {name!r}: output {quoted(list(outputs))} must be some of nodes {nodes}, each once"
+                )
 
 
 def check_channels_divide(init_channels: int, partial_channels: int) -> None:

@@ -148,8 +148,7 @@ def _checkpoint(stage: Stage, now: MadeWith, folder: RunFolder, overwrite: bool)
                     log.warning("%s; the one before is used, %s", problem, path)
                 return Found(path, header, content)
     if others and not overwrite:
-        remedy = f"give those, or overwrite=true to begin the {stage.name} anew"
-        raise Refused([f"{problem}; {remedy}" for problem in others])
+        raise Refused([f"{problem}; overwrite=true begins the {stage.name} anew" for problem in others])
     for problem in (*damaged, *others):
         log.warning("%s; the %s begins anew", problem, stage.name)
     return None
@@ -179,7 +178,7 @@ def _check_results(
         if before is not None and (different := differences(now, before)):
             more = f" and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
             listed = ", ".join(different[:SHOWN]) + more
-            problems.append(f"{folder.path} has the result of a {stage.name} with other settings, {listed}: {REMEDY}")
+            problems.append(f"{folder.path} has a result of stage={stage.name} with other settings, {listed}: {REMEDY}")
     if problems:
         raise Refused(problems)
 

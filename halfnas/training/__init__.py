@@ -1,11 +1,11 @@
 """What the training of every stage is made of, in plain torch."""
 
 from halfnas.training.capture import Replay, check_cuda_graphs
-from halfnas.training.draws import generator
+from halfnas.training.draws import generator, seed_default_generators
 from halfnas.training.finite import check_epoch, check_finite
 from halfnas.training.means import EpochMeans, correct
 from halfnas.training.optimizers import adam, begin_momentum, cosine, set_learning_rate, sgd
-from halfnas.training.ranks import gathered
+from halfnas.training.ranks import averaged, gathered, num_processes
 from halfnas.training.strategy import Ranks
 from halfnas.training.transfer import to_device
 
@@ -14,6 +14,7 @@ __all__ = [
     "Ranks",
     "Replay",
     "adam",
+    "averaged",
     "begin_momentum",
     "check_cuda_graphs",
     "check_epoch",
@@ -22,6 +23,8 @@ __all__ = [
     "cosine",
     "gathered",
     "generator",
+    "num_processes",
+    "seed_default_generators",
     "set_learning_rate",
     "sgd",
     "to_device",

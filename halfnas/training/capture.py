@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from halfnas.training.ranks import num_processes
+
 log = logging.getLogger(__name__)
 
 #: How a run may be asked for captured steps: where they are possible, always, or never.
@@ -153,8 +155,8 @@ def why_not(device: torch.device) -> str | None:
     """Why nothing can be captured here; None where it can."""
     if device.type != "cuda":
         return f"there are no CUDA graphs on the device {device.type!r}"
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return "gradients are shared between processes while they are computed"
+    if num_processes() > 1:
+        return "several processes tell each other gradients and statistics in the middle of a step"
     if torch.is_anomaly_enabled():
         return "trainer.detect_anomaly looks at every gradient"
     return None

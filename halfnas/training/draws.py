@@ -18,5 +18,17 @@ def generator(seed: int, stream: str, epoch: int, number: int = 0) -> torch.Gene
         epoch: from 0.
         number: the number of the batch in its epoch, from 0.
     """
+    return torch.Generator().manual_seed(_seed_of(seed, stream, epoch, number))
+
+
+def seed_default_generators(seed: int, stream: str, epoch: int, number: int = 0) -> None:
+    """Let torch's default generators, of all devices, depend on nothing but the arguments: see `generator`.
+
+    For modules that draw from them, as the candidate `noise` does.
+    """
+    torch.manual_seed(_seed_of(seed, stream, epoch, number))
+
+
+def _seed_of(seed: int, stream: str, epoch: int, number: int) -> int:
     digest = hashlib.sha256(f"{seed} {stream} {epoch} {number}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
+    return int.from_bytes(digest[:8], "little")

@@ -20,13 +20,19 @@ QUIET = {"version": 1, "disable_existing_loggers": False, "root": {"level": "ERR
 
 #: A module that the child can import: the real `_child`, with a job of the test's choice.
 FAKE = """
+import multiprocessing
 import os
 import signal
 import time
 from pathlib import Path
 
+import torch
+
 from halfnas.errors import ConfigError
 from halfnas.jobs import child as children
+from halfnas.jobs import signals
+
+children.PATIENCE, signals.ONE_SIGNAL = 1.0, 0.1
 
 
 def run(container, path, overrides):
@@ -53,6 +59,21 @@ def run(container, path, overrides):
             time.sleep(0.5)  # what is written down in the end
             (folder / "interrupted").touch()
             raise
+    if what == "loader":
+        return float(multiprocessing.get_start_method() == container["expected"])
+    if what == "environment":
+        return float(os.environ.get("HALFNAS_TEST", "nan"))
+    if what == "cuda":
+        return float(bool(torch.cuda._is_in_bad_fork() or torch.cuda.is_initialized()))
+    if what == "swallow":
+        folder = Path(path)
+        (folder / "pid").write_text(str(os.getpid()))
+        for number in range(container["times"]):
+            try:
+                time.sleep(60)
+            except KeyboardInterrupt:
+                (folder / f"swallowed-{number}").touch()
+        time.sleep(60)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -70,7 +91,9 @@ def in_child(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     fake = importlib.import_module("halfnas_fake_child")
     monkeypatch.setattr(child, "_child", fake.child)
-    yield lambda what: child.run_in_child(({"do": what}, str(tmp_path / "job"), "hash"), QUIET, ["train.py"])
+    yield lambda what, **more: child.run_in_child(
+        ({"do": what, **more}, str(tmp_path / "job"), "hash"), QUIET, ["train.py"]
+    )
     sys.modules.pop("halfnas_fake_child")
     assert multiprocessing.active_children() == []
 
@@ -164,6 +187,80 @@ def test_a_job_ends_with_the_sweep_that_started_it(in_child, tmp_path):
             return
         time.sleep(0.05)
     pytest.fail("the job goes on without its sweep")
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_job_that_swallows_its_interruption_is_ended_with_its_sweep(in_child, tmp_path, times):
+    """It is asked again; one that goes on after that is marked as failed, and ends."""
+    (tmp_path / "job").mkdir()
+    sweep = SWEEP.replace('{"do": "wait"}', f'{{"do": "swallow", "times": {times}}}')
+    (tmp_path / "sweep.py").write_text(sweep)
+    process = subprocess.Popen([sys.executable, tmp_path / "sweep.py", tmp_path / "job"])
+    try:
+        pid = int(wait_for(tmp_path / "job" / "pid").read_text())
+    finally:
+        process.kill()
+        process.wait()
+    for _ in range(400):
+        if not Path(f"/proc/{pid}").exists():
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the job goes on without its sweep")
+    assert (tmp_path / "job" / "swallowed-0").exists()
+    assert (tmp_path / "job" / "swallowed-1").exists() == (times > 1)
+    if times > 1:
+        status = read_status(tmp_path / "job")
+        assert (status["state"], status["error"]) == (
+            "failed", "interrupted: its sweep is gone, and it did not end by itself",
+        )  # fmt: skip
+
+
+def test_a_job_that_swallows_every_interruption_is_ended_by_its_sweep(in_child, tmp_path, monkeypatch):
+    monkeypatch.setattr(child, "PATIENCE", 1.0)
+    (tmp_path / "job").mkdir()
+
+    def interrupt():
+        wait_for(tmp_path / "job" / "pid")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        in_child("swallow", times=9)
+    status = read_status(tmp_path / "job")
+    assert (status["state"], status["error"]) == ("failed", "interrupted, and ended as it did not end by itself")
+
+
+# --- what a fresh process is ------------------------------------------------------------------------------------------
+
+
+def test_processes_that_load_images_start_as_those_of_a_single_run(in_child):
+    script = "import multiprocessing; print(multiprocessing.get_start_method())"
+    alone = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    assert in_child("loader", expected=alone) == 1
+
+
+def test_a_job_has_the_environment_of_now(in_child, monkeypatch):
+    """The server that it would be forked from has that of its own start."""
+    assert in_child("environment") != in_child("environment")  # nan
+    monkeypatch.setenv("HALFNAS_TEST", "3")
+    assert in_child("environment") == 3
+
+
+def test_no_gpu_is_touched_before_a_job_begins(in_child):
+    """A process that has used CUDA, or only asked how many devices there are, cannot be forked."""
+    script = """
+import torch
+def touched(*args):
+    raise SystemExit("a GPU was asked for")
+torch._C._cuda_getDeviceCount = torch._C._cuda_init = touched
+import halfnas.jobs.ready
+import threading
+assert threading.active_count() == 1
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert in_child("cuda") == 0
 
 
 def test_a_job_that_exits_is_noticed(in_child):

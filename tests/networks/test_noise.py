@@ -103,19 +103,37 @@ def test_what_is_drawn_again_cannot_be_captured(recompute, space, captures):
     assert captures or "random numbers that are drawn again in the backward pass" in obstacle
 
 
-@pytest.mark.parametrize("importance", ["exact", "taylor"])
-@pytest.mark.parametrize("ranker", [NNGPFrobenius, SynFlow])
-def test_noise_is_pruned(ranker, importance):
+def make_pruner(ranker, importance, repeats=1):
     pruner = ImportancePruner(
         "toy", {"toy": ranker()}, importance=importance, combine="sum", rounds=1, scope="edge", aggregate="mean",
-        repeats=1, max_repeats=1, stability=0.9, network={}, image_size=None, num_batches=1, batch_size=4,
+        repeats=repeats, max_repeats=1, stability=0.9, network={}, image_size=None, num_batches=1, batch_size=4,
         candidates_per_call=5,
     )  # fmt: skip
     pruner.begin(SPACE, SPACE, ratio=0.5, seed=0)
+    return pruner
+
+
+@pytest.mark.parametrize("importance", ["exact", "taylor"])
+@pytest.mark.parametrize("ranker", [NNGPFrobenius, SynFlow])
+def test_noise_is_pruned(ranker, importance):
+    pruner = make_pruner(ranker, importance)
     images, labels = batch(1)
     pruner.step([Batch(images.float(), labels)])
     pruner.mask.check(SPACE)
     assert {len(edge) for edges in pruner.mask.kept.values() for edge in edges} == {1}
+
+
+@pytest.mark.parametrize("importance", ["exact", "taylor"])
+def test_what_is_drawn_in_a_rating_depends_on_its_number_alone(importance):
+    """So that it is the same in another process, and in a pruning that goes on."""
+    first, second = (make_pruner(NNGPFrobenius, importance, repeats=2) for _ in range(2))
+    images, labels = batch(1)
+    batches = [Batch(images.float(), labels)]
+    torch.manual_seed(0)
+    expected = [first.rate(number, batches).levels.tolist() for number in (0, 1)]
+    torch.manual_seed(1)
+    assert [second.rate(number, batches).levels.tolist() for number in (1, 0)] == expected[::-1]
+    assert expected[0] != expected[1]
 
 
 def test_a_final_network_of_noise_alone_trains():

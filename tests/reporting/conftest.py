@@ -66,6 +66,23 @@ def write_sweep(root, *, pruners=("nngp", "random"), ratios=(0.25, 0.5, 1.0), se
     return root
 
 
+def write_whole_run(folder, seed, pruner):
+    """A run with every file, and the same numbers whatever the seed."""
+    metrics = {
+        "evaluate/test_acc": 0.9, "evaluate/test_images": 1e4, "search/val_acc": 0.8, "search/seconds": 10.0,
+        "search/peak_live_mib": 50.0,
+    }  # fmt: skip
+    history = [
+        {"stage": stage, "epoch": epoch, key: 0.5 + 0.1 * epoch}
+        for stage, key in (("search", "search/val_acc"), ("evaluate", "evaluate/test_acc"))
+        for epoch in range(3)
+    ]
+    return write_run(
+        folder, seed=seed, pruner=pruner, ratio=0.5, metrics=metrics, mask=Mask.random(load_space("darts"), 0.5, seed),
+        genotype=find_genotype("darts_v2"), history=history,
+    )  # fmt: skip
+
+
 @pytest.fixture(name="write_run")
 def write_run_fixture():
     """write_run(folder, seed=..., state=..., metrics=..., pruner=..., ...)."""
@@ -76,6 +93,21 @@ def write_run_fixture():
 def write_sweep_fixture():
     """write_sweep(folder, pruners=..., ratios=..., seeds=...)."""
     return write_sweep
+
+
+@pytest.fixture(scope="session")
+def whole_runs(tmp_path_factory):
+    """Three runs with every file, beside a run of another group for each of so many seeds: whole_runs(count)."""
+
+    def write(count):
+        root = tmp_path_factory.mktemp("whole")
+        for seed in range(3):
+            write_whole_run(root / f"good-{seed}", seed, "random")
+        for number in range(count):
+            write_whole_run(root / f"run-{number}", number, "nngp")
+        return root
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ import yaml
 from hydra.utils import get_object
 
 from halfnas.reporting.groups import group_runs
-from halfnas.reporting.runs import CHECKED, NO_STATUS, NOT_STARTED, REPEATED, load_runs, read_run
+from halfnas.reporting.runs import NO_STATUS, NOT_STARTED, REPEATED, load_runs, read_run
+from halfnas.reporting.settings import CHECKED
 from halfnas.spaces import Mask, load_space
 
 CONFIG = {

@@ -84,6 +84,13 @@ def test_the_first_run_that_was_logged_says_where(place, tmp_path):
     assert place(make_run(tmp_path / "d", None))["project"] == "halfnas"
 
 
+@pytest.mark.parametrize("logger", [5, [1], "wandb", {"wandb": 5}, {"wandb": [1]}, {"wandb": {"project": None}}])
+def test_a_logger_of_another_type(place, tmp_path, logger):
+    run = make_run(tmp_path / "a", logger)
+    (run.path / ".hydra" / "hydra.yaml").write_text("hydra: {mode: MULTIRUN, sweep: 5, runtime: [1]}")
+    assert (place(run)["project"], place(run)["entity"]) == ("halfnas", None)
+
+
 def test_what_hydra_was_to_look_up_is_left_to_wandb(place, tmp_path):
     logger = {"wandb": {"project": "${oc.env:PROJECT}", "entity": "${oc.env:ENTITY}"}}
     seen = place(make_run(tmp_path / "a", logger))

@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from halfnas.runs.files import read_json, write_json, write_text
+from halfnas.runs.files import entry, read_json, write_json, write_text
 
 
 def test_json_comes_back_and_folders_are_made(tmp_path):
@@ -81,6 +81,17 @@ def test_permissions_follow_the_umask(tmp_path, umask, mode):
         (b'{"a": "\xff"}', "not complete JSON"),
         (b"[1, 2]", "expected a JSON object, found a list"),
         (b"null", "expected a JSON object, found a NoneType"),
+        (b"[" * 10**6, r"x\.json: not JSON of ours \(nested too deep\)"),
+        (b'{"a": ' * 5000 + b"1" + b"}" * 5000, "nested too deep"),
+        (b'{"a": NaN}', "'NaN' is no finite number"),
+        (b'{"a": [-Infinity]}', "'-Infinity' is no finite number"),
+        (b'{"a": 1e400}', "'1e400' is no finite number"),
+        (b'{"a": 9223372036854775808}', "'9223372036854775808' is no integer of 64 bits"),
+        (b'{"a": -%b}' % (b"9" * 5000), r"'-9+\.\.\.9+' is no integer of 64 bits"),
+        (rb'{"a": ["\ud800"]}', r"'\\ud800' is no character"),
+        (rb'{"\udc00": 1}', r"'\\udc00' is no character"),
+        (b'{"a": 1, "b": 2, "a": 1}', "'a' is in one object twice"),
+        (b'{"a": {"b": 1, "b": 1}}', "'b' is in one object twice"),
     ],
 )
 def test_malformed_file(tmp_path, content, message):
@@ -88,6 +99,36 @@ def test_malformed_file(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read_json(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b'\xef\xbb\xbf{"a": 1}', 1),
+        (rb'{"a": "\ud83d\ude00"}', "\N{GRINNING FACE}"),
+        (b'{"a": 9223372036854775807}', 2**63 - 1),
+        (b'{"a": -9223372036854775808}', -(2**63)),
+        (b'{"a": 1e308}', 1e308),
+    ],
+)
+def test_what_is_well(tmp_path, content, found):
+    (tmp_path / "x.json").write_bytes(content)
+    assert read_json(tmp_path / "x.json") == {"a": found}
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.json")
+    with pytest.raises(ValueError, match=r"x\.json: cannot be read \(not a regular file\)"):
+        read_json(tmp_path / "x.json")
+
+
+def test_entries_are_told_in_short():
+    with pytest.raises(ValueError, match=r"^here: `kept` must be a number, got 'x+\.\.\.x+'$") as caught:
+        entry({"kept": "x" * 10**7}, "kept", int, "be a number", "here")
+    assert len(str(caught.value)) < 200
+    with pytest.raises(ValueError, match=r"^here: `a\\n+.*` must be a number, got None$") as caught:
+        entry({}, "a\n" * 10**6, int, "be a number", "here")
+    assert len(str(caught.value)) < 200
 
 
 def test_absent_file_and_folder(tmp_path):

@@ -3,10 +3,11 @@
 import csv
 import json
 import math
+import os
 
 import pytest
 
-from halfnas.runs.folder import RunFolder, append_history, read_status
+from halfnas.runs.folder import RunFolder, append_history, mark_failed, read_history, read_metrics, read_status
 from halfnas.runs.made_with import read_made_with
 
 
@@ -103,3 +104,96 @@ def test_history_grows_by_rows_and_columns(tmp_path):
     with path.open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
     assert list(tmp_path.iterdir()) == [path]  # nothing beside it
+
+
+HISTORY = "stage,epoch,search/val_acc,mood\nsearch,0,0.5,\n\nsearch,1,,fine\n"
+
+
+def test_a_history(tmp_path):
+    path = tmp_path / "history.csv"
+    assert read_history(path) == []
+    for mark in ("", "\ufeff"):
+        path.write_text(mark + HISTORY, encoding="utf-8")
+        assert read_history(path) == [
+            {"stage": "search", "epoch": "0", "search/val_acc": "0.5", "mood": ""},
+            {"stage": "search", "epoch": "1", "search/val_acc": "", "mood": "fine"},
+        ]
+    path.write_text("stage,epoch,search/loss\nsearch,0,nan\n")  # as a run that diverges may leave it
+    assert read_history(path) == [{"stage": "search", "epoch": "0", "search/loss": "nan"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "its columns must be stage, epoch and others, each once, got \\[\\]"),
+        ("stage,loss\nsearch,1\n", r"its columns must be .* got \['stage', 'loss'\]"),
+        ("stage,epoch,a,a\n", r"its columns must be"),
+        (HISTORY + "search,2\n", "row 3 has 2 of 4 columns"),
+        (HISTORY + "search,2,0.5,a,b\n", "row 3 has 5 of 4 columns"),
+        (HISTORY + HISTORY, "row 3 has no number under 'epoch', but 'epoch'"),
+        (HISTORY.replace("0.5", "half"), "row 1 has no number under 'search/val_acc', but 'half'"),
+        (HISTORY.replace(",1,", ",1.5,"), "row 2 has no number under 'epoch', but '1.5'"),
+        (HISTORY.replace(",1,", f",{'9' * 400},"), r"row 2 has no number under 'epoch', but '9+\.\.\.9+'"),
+        (HISTORY.replace("fine", "\0"), "it has a NUL"),
+        (HISTORY + '"', "unexpected end of data"),
+        (HISTORY.replace("fine", "f" * 10**6), "field larger than field limit"),
+        (HISTORY.encode("utf-16"), "byte 0 is not UTF-8"),
+    ],
+    ids=lambda text: "" if "\n" in str(text) or isinstance(text, bytes) else None,
+)
+def test_a_damaged_history(tmp_path, content, message):
+    (tmp_path / "history.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=rf"history\.csv: not complete CSV \({message}") as caught:
+        read_history(tmp_path / "history.csv")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("read", [lambda path: read_history(path / "history.csv"), read_metrics, read_status])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("gone")])
+def test_what_is_no_file(tmp_path, read, make):
+    for name in ("history.csv", "metrics.json", "status.json"):
+        make(tmp_path / name)
+    with pytest.raises(ValueError, match=r"(csv|json): (cannot be read \(not a regular file\)|no such file)$"):
+        read(tmp_path)
+
+
+def test_metrics(tmp_path):
+    assert read_metrics(tmp_path) == {}
+    (tmp_path / "metrics.json").write_text('{"a": 1, "b": 0.5}')
+    assert read_metrics(tmp_path) == {"a": 1, "b": 0.5}
+
+
+@pytest.mark.parametrize("value", ["null", "true", '"1"', "[1]", "{}"])
+def test_metrics_that_are_no_numbers(tmp_path, value):
+    (tmp_path / "metrics.json").write_text(f'{{"a": 1, "b": {value}}}')
+    with pytest.raises(ValueError, match=r"metrics\.json: `b` must be a number, got "):
+        read_metrics(tmp_path)
+
+
+def test_a_short_status(tmp_path):
+    (tmp_path / "status.json").write_text('{"format": 1, "state": "running"}')
+    assert read_status(tmp_path) == {
+        "format": 1, "stage": None, "state": "running", "stages_done": [], "error": None, "overrides_hash": None
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"format": 2}, "`format` must be 1, got 2"),
+        ({"state": None}, "`state` must be running, done or failed, got None"),
+        ({"state": "lost"}, "`state` must be running, done or failed, got 'lost'"),
+        ({"state": {"a": 1}}, "`state` must be running"),
+        ({"error": ["a"]}, r"`error` must be a text or null, got \['a'\]"),
+        ({"stage": 1}, "`stage` must be a name or null, got 1"),
+        ({"stages_done": "prune"}, "`stages_done` must be a list of names, got 'prune'"),
+        ({"overrides_hash": 5}, "`overrides_hash` must be a text or null, got 5"),
+    ],
+)
+def test_a_status_of_wrong_types(tmp_path, changed, message):
+    (tmp_path / "status.json").write_text(json.dumps({"format": 1, "state": "done"} | changed))
+    with pytest.raises(ValueError, match=rf"status\.json: {message}"):
+        read_status(tmp_path)
+    mark_failed(tmp_path, "killed")
+    status = read_status(tmp_path)
+    assert (status["state"], status["error"]) == ("failed", "killed")

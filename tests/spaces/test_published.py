@@ -1,6 +1,7 @@
 import pytest
 
 from halfnas.spaces import DartsSpace, Genotype, find_genotype, published_cells
+from halfnas.spaces.published import is_published
 
 
 def test_the_stable_names():
@@ -42,6 +43,15 @@ def test_darts_v2_gene_by_gene():
         ("max_pool_3x3", 0), ("skip_connect", 2),
         ("skip_connect", 2), ("max_pool_3x3", 1),
     )  # fmt: skip
+
+
+def test_a_published_cell_is_known_whatever_its_file(tmp_path):
+    """Two inputs of a node of cate_small are the same state, which no search in that space finds."""
+    genotype = find_genotype("cate_small")
+    loaded = find_genotype(str(genotype.save(tmp_path / "genotype.json")))
+    assert is_published(loaded)
+    DartsSpace(init_channels=4, num_cells=3).check_genotype(loaded)
+    assert not is_published(Genotype("darts", {**genotype.cells, "normal": genotype.normal[::-1]}))
 
 
 def test_all_differ():

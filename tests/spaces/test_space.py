@@ -77,6 +77,11 @@ def test_genotypes_of_the_space(space):
         (changed(normal=genes(("sep_conv_3x3", 2))), r"cell 'normal': node 2 cannot read state 2; it reads \[0, 1\]"),
         (changed(normal=genes(("conv_7x7", 0))), "cell 'normal': unknown operation 'conv_7x7'; known: max_pool_3x3, "),
         (changed(reduce=genes(("none", 0))), "cell 'reduce': unknown operation 'none'; known: max_pool_3x3, "),
+        (
+            changed(normal=[["sep_conv_3x3", 1], *genes()[1:]]),
+            "^genotype: cell 'normal': node 2 reads state 1 twice; it has one edge from it$",
+        ),
+        (changed(reduce_concat=[2, 3, 3, 4]), r"output \[2, 3, 3, 4\] must be some of nodes \[2, 3, 4, 5\], each once"),
         (changed(normal_concat=[]), r"cell 'normal': output \[\] must be some of nodes \["),
         (changed(reduce_concat=[2, 6]), r"cell 'reduce': output \[2, 6\] must be some of nodes \["),
     ],

@@ -1,6 +1,6 @@
 import torch
 
-from halfnas.training import generator
+from halfnas.training import generator, seed_default_generators
 
 
 def numbers(*arguments):
@@ -40,3 +40,15 @@ def test_the_numbers_stay_the_same():
     # runs are repeated and resumed by them; recorded with torch 2.15
     drawn = torch.randint(2**31, (3,), generator=generator(0, "weights", 0, 0)).tolist()
     assert drawn == [1835798934, 108877853, 71609237]
+
+
+def test_the_default_generator_depends_on_the_arguments_alone():
+    def drawn(*arguments):
+        seed_default_generators(*arguments)
+        return torch.rand(3).tolist()
+
+    first = drawn(0, "search", 1)
+    torch.rand(5)
+    assert drawn(0, "search", 1) == first
+    others = [(1, "search", 1), (0, "evaluation", 1), (0, "search", 2)]
+    assert len({str(first), *(str(drawn(*arguments)) for arguments in others)}) == 4

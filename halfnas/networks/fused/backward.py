@@ -17,6 +17,7 @@ from halfnas.networks.fused.mixture import Mixture, mixing_kernel
 from halfnas.networks.fused.parts import Accumulator, concatenated, grouped, sums_of_parts, without_gaps
 from halfnas.networks.fused.precision import full_precision
 from halfnas.networks.fused.step import Step, without_autocast
+from halfnas.networks.joined import over_processes
 
 
 class MixtureStep(Step):
@@ -76,7 +77,7 @@ class MixtureStep(Step):
                 grad_mixed = without_gaps(grad_nodes[:, ::k]) if k > 1 else grad_nodes
                 needed = Needed(needs_state, any(needs_weights))
                 grad_routed, grad_maps, grad_linear = mixing_backward(
-                    grad_mixed, features.maps, features.fold, routed, needed
+                    grad_mixed, features.maps, features.fold, routed, needed, mixture.processes
                 )
                 grad_scalars = [grad_routed, *grad_scalars]
                 kept = features.kept
@@ -109,7 +110,7 @@ def gradient_of_pieces(gradients: Sequence[Tensor | None], sizes: Sequence[int])
 
 
 def mixing_backward(
-    grad_mixed: Tensor, maps: Tensor, fold: Fold, routed: Tensor, needed: Needed
+    grad_mixed: Tensor, maps: Tensor, fold: Fold, routed: Tensor, needed: Needed, processes: int = 1
 ) -> tuple[Tensor, tuple[Tensor, Tensor] | None, Tensor | None]:
     """From the mixtures back to the weights of the candidates, the maps, and A.
 
@@ -119,12 +120,13 @@ def mixing_backward(
         fold: the fold of the maps.
         routed: the weights of the candidates, [T, M].
         needed: whether the gradients of the maps and of A are needed.
+        processes: see `fold_`.
 
     Returns:
         The gradient of the weights [T, M]; that of the maps, as the two terms of a sum, through the mixtures and
         through the statistics of their batch norms; and that of A [M, c, c]. The last two as far as `needed`, or None.
     """
-    positions = maps.numel() // maps.shape[1]
+    positions = processes * maps.numel() // maps.shape[1]
     kernel = mixing_kernel(routed, fold.folded).to(maps.dtype)
     grad_maps, grad_kernel, sums = conv_backward(grad_mixed, maps, kernel, needed=(any(needed), True, any(needed)))
     grad_kernel = grad_kernel.view(len(routed), -1, *fold.folded.shape[::2]).to(fold.folded.dtype)  # [T, c, M, c]
@@ -132,10 +134,12 @@ def mixing_backward(
     if not any(needed):
         return grad_routed, None, None
     grad_folded = (grad_kernel * routed[:, None, :, None]).transpose(1, 2).sum(dim=0)
-    grad_linear, quadratic = fold_backward(grad_folded, fold, positions, needs_linear=needed.weights)
+    grad_linear, quadratic = fold_backward(
+        grad_folded, fold, positions, needs_linear=needed.weights, processes=processes
+    )
     # What is centred has a gradient without a mean.
     with full_precision():
-        shift = kernel[..., 0, 0].mT @ (sums * (-1 / positions))
+        shift = kernel[..., 0, 0].mT @ (over_processes(sums, processes) * (-1 / positions))
     return grad_routed, (grad_maps, pointwise(maps, quadratic, shift)), grad_linear
 
 

@@ -118,7 +118,7 @@ class Fan(nn.Module):
             outputs = MixtureStep.run(self.mixture, sums, state, scalars, *weights)
             num_pieces = len(self.mixture.piece_sizes)
             pieces, statistics = outputs[:num_pieces], outputs[num_pieces:]
-            positions = pieces[0].numel() // pieces[0].shape[1]
+            positions = self.mixture.processes * pieces[0].numel() // pieces[0].shape[1]
             moments = [Moments(*pair, positions) for pair in zip(statistics[::2], statistics[1::2], strict=True)]
         else:
             pieces, moments = self.mixture(sums, state, scalars, weights)[0], []

@@ -24,7 +24,7 @@ of x at all positions, so that nothing averages it out later. Beyond k = 1 / u n
 then the variance is kept from falling below zero.
 
 Letters as in the package docstring; m blocks of c features, each with its matrix A [c', c] and its batch norm;
-P = B * H * W positions.
+P = B * H * W positions, of all processes together where several see their joined batch.
 """
 
 from typing import NamedTuple
@@ -34,6 +34,7 @@ from torch import Tensor
 
 from halfnas.networks.fused.batch_norms import EPS, Moments, accurate, count_positions
 from halfnas.networks.fused.precision import full_precision
+from halfnas.networks.joined import over_processes
 
 
 class Fold(NamedTuple):
@@ -50,21 +51,22 @@ class Fold(NamedTuple):
     crossed: Tensor
 
 
-def fold_(features: Tensor, linear: Tensor, identity: Tensor) -> tuple[Fold, Moments]:
+def fold_(features: Tensor, linear: Tensor, identity: Tensor, processes: int = 1) -> tuple[Fold, Moments]:
     """Centre features in place, and fold the batch norms of A x into A.
 
     Args:
         features: x, [B, m * c, H, W].
         linear: A, [m, c', c].
         identity: [c', c'].
+        processes: the number of processes whose features the batch norms see as one.
     """
-    positions = count_positions(features)
+    positions = count_positions(features) * processes
     linear = linear.to(accurate(features.dtype))
     identity = identity.to(linear.dtype)
-    mean = features.mean(dim=(0, 2, 3), dtype=linear.dtype)
+    mean = over_processes(features.mean(dim=(0, 2, 3), dtype=linear.dtype), processes) / processes
     features.sub_(mean[:, None, None])  # products less the product of means would cancel
     with full_precision():
-        crossed = _crossed(features.to(linear.dtype), linear)
+        crossed = over_processes(_crossed(features.to(linear.dtype), linear), processes)
         covariance = torch.baddbmm(identity, crossed, linear.mT, beta=EPS, alpha=1 / positions)
         mean = (linear @ mean.view(len(linear), -1, 1))[..., 0]
     variance = covariance.flatten(1)[:, :: linear.shape[1] + 1].clamp_min(EPS)  # the diagonals
@@ -73,26 +75,29 @@ def fold_(features: Tensor, linear: Tensor, identity: Tensor) -> tuple[Fold, Mom
 
 
 def fold_backward(
-    grad_folded: Tensor, fold: Fold, positions: int, *, needs_linear: bool
+    grad_folded: Tensor, fold: Fold, positions: int, *, needs_linear: bool, processes: int = 1
 ) -> tuple[Tensor | None, Tensor]:
     """The gradient of A [m, c', c]; and the gradient of x through D, which is linear in x.
 
     Args:
         grad_folded: the gradient of D A, [m, c', c].
         fold: what `fold_` gave.
-        positions: P.
+        positions: P, in all processes.
         needs_linear: whether the gradient of A is needed; otherwise it is None.
+        processes: see `fold_`.
 
     Returns:
-        The gradient of A, and the symmetric matrices [m, c, c] that times x are the gradient of x.
+        The gradient of A, as far as it comes from the D A of this process, and the symmetric matrices [m, c, c] that
+        times x are the gradient of x, which comes from that of all.
     """
     folded, scale, crossed = fold
     along = (grad_folded * folded).sum(dim=2, keepdim=True)
-    with full_precision():
-        quadratic = torch.baddbmm(folded[:, :1], folded.mT, along * folded, beta=0, alpha=-1 / positions)
     grad_linear = None
     if needs_linear:
         grad_linear = torch.addcmul(grad_folded, along * scale, crossed, value=-1 / positions).mul_(scale)
+    along = over_processes(along, processes)
+    with full_precision():
+        quadratic = torch.baddbmm(folded[:, :1], folded.mT, along * folded, beta=0, alpha=-1 / positions)
     return grad_linear, quadratic
 
 

@@ -27,6 +27,7 @@ from halfnas.networks.fused.fold import Fold, fold_
 from halfnas.networks.fused.parts import concatenated, grouped, sums_of_parts, without_gaps
 from halfnas.networks.fused.passages import Passage
 from halfnas.networks.fused.step import without_autocast, working_dtype
+from halfnas.networks.joined import processes_of
 
 
 class Features(NamedTuple):
@@ -93,6 +94,11 @@ class Mixture(nn.Module):
         """Whether batch norms use the statistics of the batch: in training, or for want of running ones."""
         return self.training or not any(norm.track_running_stats for norms in self.norms for norm in norms)
 
+    @property
+    def processes(self) -> int:
+        """The number of processes whose batches the batch norms see as one."""
+        return processes_of(self.norms[0][0]) if self.norms else 1
+
     def weights(self) -> list[list[Tensor]]:
         """The weights of all families in stacks, of which `forward` is given each concatenated. The last one is A."""
         linear = [a for family in self.families for a in family.linear(self.identity)]
@@ -126,7 +132,7 @@ class Mixture(nn.Module):
         maps, kept, moments = self._maps(state, weights)
         fold = None
         if maps is not None and self.of_batch:
-            fold, last = fold_(maps, as_matrices(weights[-1]), self.identity)
+            fold, last = fold_(maps, as_matrices(weights[-1]), self.identity, self.processes)
             moments.append(last)
         return Features(maps, fold, kept, [passage(state) for passage in self.passages]), moments
 

@@ -34,6 +34,7 @@ from halfnas.networks.fused.families import Family, Maps, Reads
 from halfnas.networks.fused.fold import Fold, fold_, fold_backward
 from halfnas.networks.fused.parts import concatenated, repeated, summed, sums_of_parts, take
 from halfnas.networks.fused.precision import full_precision
+from halfnas.networks.joined import over_processes, processes_of
 from halfnas.spaces.operations import DilConv, SepConv
 
 
@@ -61,6 +62,11 @@ class Separable(Family):
     @property
     def part_sizes(self) -> list[int]:
         return [len(group) for group in self.first]
+
+    @property
+    def processes(self) -> int:
+        """The number of processes whose batches the batch norms in the middle see as one."""
+        return processes_of(self._middle_norms[0][0])
 
     @property
     def middle_norms(self) -> list[list[nn.BatchNorm2d]]:
@@ -127,16 +133,18 @@ class Separable(Family):
             The gradients of the weights of the second depthwise convolutions, by name, and of those in the middle.
         """
         features, fold = kept[0], Fold(*kept[1:])
-        positions = features.numel() // features.shape[1]
+        positions = self.processes * features.numel() // features.shape[1]
         grad_product, grad_second = self._second_backward(grad_maps, second, features, fold, needs_weights)
         kernel = as_kernel(fold.folded).to(features.dtype)
         grad_features, grad_kernel, sums = conv_backward(
             grad_product, features, kernel, groups=len(fold.folded), needed=(True, True, True)
         )
         grad_folded = grad_kernel.view_as(fold.folded).to(fold.folded.dtype)
-        grad_middle, quadratic = fold_backward(grad_folded, fold, positions, needs_linear=needs_weights)
+        grad_middle, quadratic = fold_backward(
+            grad_folded, fold, positions, needs_linear=needs_weights, processes=self.processes
+        )
         # What is centred has a gradient without a mean.
-        sums = sums.view(len(fold.folded), -1, 1).to(fold.folded.dtype)
+        sums = over_processes(sums.view(len(fold.folded), -1, 1).to(fold.folded.dtype), self.processes)
         with full_precision():
             shift = torch.baddbmm(sums, fold.folded.mT, sums, beta=0, alpha=-1 / positions)
         sizes = [part.shape[1] for part in self._split(features)]
@@ -172,7 +180,7 @@ class Separable(Family):
         The bias is None with the statistics of the batch. With running statistics only `folded` is of use in the fold.
         """
         if identity is not None:
-            fold, moments = fold_(features, middle, identity)
+            fold, moments = fold_(features, middle, identity, self.processes)
             return fold, None, (moments,)
         scale, mean = running_statistics([norm for (norm,) in self.middle_norms])
         folded = middle * scale[..., None]

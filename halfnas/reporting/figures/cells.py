@@ -18,35 +18,44 @@ CHOSEN_BY = ("evaluate/val_acc", "search/best_val_acc", "search/val_acc")
 
 def cell_figures(groups: Sequence[Group]) -> tuple[list[Drawing], list[str]]:
     """Draw the cells of the best run of each group, and say what could not be drawn."""
-    found, problems = [], []
+    problems = []
+    readable: dict[Group, list[Run]] = {}
     for group in groups:
-        try:
-            if any(run.genotype is not None for run in group.runs):
-                found.append(group)
-        except ValueError as error:
-            problems.append(str(error))
+        for run in group.runs:
+            try:
+                if run.genotype is not None:
+                    readable.setdefault(group, []).append(run)
+            except ValueError as error:
+                problems.append(str(error))
+    found = list(readable)
     shown = found[:MAX_GROUPS]
     spaces: dict[str, SearchSpace] = {}
     drawings: list[Drawing] = []
     for group in shown:
-        run, reason = best_run(group)
-        genotype = run.genotype
-        assert genotype is not None, "the best run is one of those with a cell"
-        try:
+        waiting = readable[group]
+        while waiting:
+            run, reason = best_run(waiting)
+            assert run.genotype is not None, "the best run is one of those with a cell"
             tie = describe_tie(run.metrics)
             said = reason if tie is None else f"{reason} {tie}."
-            drawings.append(_drawing(group, genotype, said, f"cells_{len(drawings) + 1:02}", spaces))
-        except ValueError as error:
-            problems.append(f"{run.path}: {error}")
+            try:
+                drawings.append(_drawing(group, run.genotype, said, f"cells_{len(drawings) + 1:02}", spaces))
+                break
+            except ValueError as error:
+                problems.append(f"{run.path}: {error}")
+                waiting = [other for other in waiting if other is not run]
     if drawings and len(shown) < len(found):
         note = left_out(len(found) - len(shown), "groups' cells", "the page would be too long")
         drawings[-1] = replace(drawings[-1], caption=drawings[-1].caption + note)
     return drawings, problems
 
 
-def best_run(group: Group) -> tuple[Run, str]:
-    """Find the run with a cell that is best by CHOSEN_BY, never by the test accuracy, and say so in a sentence."""
-    runs = [run for run in group.runs if run.genotype is not None]
+def best_run(runs: Sequence[Run]) -> tuple[Run, str]:
+    """Find the run that is best by CHOSEN_BY, never by the test accuracy, and say so in a sentence.
+
+    Args:
+        runs: those of a group with a cell.
+    """
     if len(runs) == 1:
         return runs[0], f"Of seed {runs[0].seed}, the only one."
     key = next((key for key in CHOSEN_BY if all(key in run.metrics for run in runs)), None)

@@ -15,6 +15,7 @@ from halfnas.reporting.figures.drawing import Drawing, left_out, seeds
 from halfnas.reporting.figures.series import RATIO, Series
 from halfnas.reporting.groups import Group
 from halfnas.reporting.metrics import BY_KEY, most_accurate
+from halfnas.reporting.runs import Run
 from halfnas.reporting.statistics import MIN_VALUES
 
 MAX_GROUPS = 12
@@ -39,10 +40,18 @@ def curve(group: Group, stage: str, key: str) -> Curve:
 def seed_curves(group: Group, stage: str, key: str) -> list[dict[int, float]]:
     """Collect the values of a metric, epoch -> value, of every run that has any."""
     found = (
-        {int(row["epoch"]): float(row[key]) for row in run.history if row.get("stage") == stage and row.get(key)}
+        {int(row["epoch"]): float(row[key]) for row in _rows(run) if row["stage"] == stage and row.get(key)}
         for run in group.runs
     )
     return [each for each in found if each]
+
+
+def _rows(run: Run) -> list[dict[str, str]]:
+    """The rows of its history; none where that cannot be read, which `problems` of the run says."""
+    try:
+        return run.history
+    except ValueError:
+        return []
 
 
 def learning_curves(series: Sequence[Series]) -> Drawing | None:

@@ -200,7 +200,7 @@ def test_preprocessed(channels, module, size, memory_format):
 
 def test_preprocessed_gradcheck():
     inputs = [normal(4, 3, 1, 1), normal(2, 2, 3, 2), normal(2, 1, 3, 2)]
-    assert gradcheck(lambda *inputs: ReluConvNorm.run(Geometry(), *inputs)[0], inputs)
+    assert gradcheck(lambda *inputs: ReluConvNorm.run(Geometry(), 1, *inputs)[0], inputs)
 
 
 def test_preprocessed_keeps_parts_and_output():
@@ -337,7 +337,7 @@ def test_gradients_under_autocast_have_the_dtype_of_the_inputs(backward_inside, 
     weight = normal(4, 4, 1, 1)
 
     def run(state, weight, scalars, *weights):
-        x = ReluConvNorm.run(Geometry(), weight, state)[0]
+        x = ReluConvNorm.run(Geometry(), 1, weight, state)[0]
         return sum(
             piece.float().pow(2).sum() for piece in MixtureStep.run(made.mixture, None, x, scalars, *weights)[:2]
         )

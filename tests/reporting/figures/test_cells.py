@@ -34,14 +34,14 @@ def test_the_test_accuracy_chooses_no_cell(tmp_path, write_run, accuracies, seed
         metrics = {key: values[number] for key, values in accuracies.items()} | {"evaluate/test_acc": test_accuracy}
         write_run(tmp_path / str(number), seed=number, genotype=find_genotype("darts_v2"), metrics=metrics)
     [group] = read_study([tmp_path]).groups
-    run, reason = best_run(group)
+    run, reason = best_run(group.runs)
     assert (run.seed, reason) == (seed, f"Of seed {seed}, {why}")
 
 
 def test_the_only_cell(tmp_path, write_run):
     write_run(tmp_path / "a", genotype=find_genotype("darts_v2"), seed=4)
     [group] = read_study([tmp_path]).groups
-    assert best_run(group) == (group.runs[0], "Of seed 4, the only one.")
+    assert best_run(group.runs) == (group.runs[0], "Of seed 4, the only one.")
 
 
 @pytest.mark.parametrize("tie", [0.0, 1.0])
@@ -65,6 +65,18 @@ def test_cells_that_cannot_be_drawn_are_named(tmp_path, write_run):
     assert drawings == []
     assert any("unknown space 'mine'" in problem for problem in problems)
     assert any("b/genotype.json" in problem for problem in problems)
+
+
+def test_a_cell_that_cannot_be_drawn_leaves_the_next_best(tmp_path, write_run):
+    darts_v2 = find_genotype("darts_v2")
+    for seed, genotype in enumerate([darts_v2, darts_v2, Genotype("mine", {"cell": (("a", 0),)}), darts_v2]):
+        write_run(tmp_path / str(seed), seed=seed, genotype=genotype, metrics={"search/val_acc": 0.1 * seed})
+    (tmp_path / "3" / "genotype.json").write_text("{")
+    [drawing], problems = cell_figures(read_study([tmp_path]).groups)
+    assert drawing.caption == "Of seed 1, the best of 2 by `search/val_acc`: 10.00%."
+    assert "3/genotype.json: not complete JSON" in problems[0]
+    assert "2: unknown space 'mine'" in problems[1]
+    assert len(problems) == 2
 
 
 def test_no_more_than_a_page_holds(tmp_path, write_run, monkeypatch):

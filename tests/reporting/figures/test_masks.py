@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from halfnas.reporting.figures.mask_maps import mask_figures
-from halfnas.reporting.figures.masks import Masked, agreement_of, candidates_of
+from halfnas.reporting.figures.masks import Masked, agreement_of, candidates_of, masked_groups
 from halfnas.reporting.study import read_study
 from halfnas.spaces import Mask, load_space
 
@@ -96,6 +96,35 @@ def test_a_mask_that_cannot_be_read(tmp_path, write_sweep):
     assert len(problems) == 1
     assert "nngp-0.5-0/mask.json: not complete JSON" in problems[0]
     assert "n = 2 to 3" in drawings[0].caption
+
+
+def test_a_mask_of_another_space(tmp_path, write_sweep):
+    """The others of its group are drawn, whether a file describes that space or not."""
+    write_sweep(tmp_path / "in", ratios=(0.5,), seeds=range(4))
+    Mask.random(load_space("nasbench201"), 0.5, 0).save(tmp_path / "in" / "nngp-0.5-0" / "mask.json")
+    Mask("mine", {"cell": (("a",),)}).save(tmp_path / "in" / "nngp-0.5-1" / "mask.json")
+    (found, _), problems = masked_groups(read_study([tmp_path]).groups)
+    assert [*found.masks] == [2, 3]
+    assert ["nngp-0.5-0/mask.json: not of the same space" in problem for problem in problems] == [True, False]
+    assert "nngp-0.5-1/mask.json: not of the same space" in problems[1]
+
+
+def test_masks_of_other_cells_than_their_space_has(tmp_path, write_sweep):
+    write_sweep(tmp_path / "in", ratios=(0.5,))
+    Mask("darts", {"normal": (("skip_connect",),)}).save(tmp_path / "in" / "nngp-0.5-0" / "mask.json")
+    _, problems = mask_figures(read_study([tmp_path]).groups)
+    assert len(problems) == 1
+    assert "nngp-0.5-0/mask.json: the mask has cells ['normal'], space darts has" in problems[0]
+
+
+def test_odd_masks_of_a_space_that_no_file_describes(tmp_path, write_run):
+    for seed in range(4):
+        edges = (("a", "b")[: seed % 2 + 1], ("b",)) if seed else (("a",),)
+        write_run(tmp_path / str(seed), seed=seed, mask=Mask("mine", {"cell": edges}), metrics={})
+    drawings, problems = mask_figures(read_study([tmp_path]).groups)
+    assert [drawing.name for drawing in drawings] == ["masks_mine_cell", "agreement_mine"]
+    assert len(problems) == 1
+    assert "0/mask.json: not of the same space and cells as the masks of other seeds or groups" in problems[0]
 
 
 def test_without_masks(tmp_path, write_run):
