@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -23,6 +24,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 HEAD, SECOND, PORT = "127.0.0.2", "127.0.0.3", 6399
 START = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1")
+#: Of nodes and launches. Ray's tokens keep others out.
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}  # fmt: skip
 #: Prunes in no time and trains for some seconds.
 JOB = (
     "stage=prune+search", "pruner=random", "searcher.epochs=10", "searcher.warmup_epochs=0", "space.init_channels=4",
@@ -131,9 +137,8 @@ class Watch:
 @contextlib.contextmanager
 def node(*arguments: str) -> Iterator[int]:
     """A node of Ray's, until the end; gives the id of the process that all of its others come from."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([*START, *arguments], env=environment, cwd="/", **quiet) as process:
+    with subprocess.Popen([*START, *arguments], env=ENVIRONMENT, cwd="/", **quiet) as process:
         try:
             time.sleep(15)  # until it has joined
             yield process.pid
@@ -150,7 +155,7 @@ def start(folder: Path, jobs: int, log: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(ROOT / "train.py"), "-m", *JOB, *launcher, f"seed={seeds}", "ckpt=last"]
     with (folder / log).open("wb") as file:
         return subprocess.Popen([*command, "hydra.sweep.dir=sweep"], cwd=folder, stdout=file, stderr=subprocess.STDOUT,
-                                env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+                                env=ENVIRONMENT)  # fmt: skip
 
 
 def raylet_of(pid: int) -> int:
