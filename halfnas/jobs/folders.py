@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from halfnas.config.schema import job_folder, key_of, overrides_hash, tells
 from halfnas.errors import FileError
+from halfnas.jobs import optuna
 from halfnas.jobs.lock import locked
 from halfnas.jobs.typed import override
 from halfnas.runs.files import entry, read_json, write_json
@@ -61,6 +62,7 @@ class LaunchFolders(Callback):
         global _started
         with _or_exit():
             folder = _claimed(config, "sweep.dir")
+            optuna.go_on(config, folder, _overrides(config))
             with locked(folder, wait=PATIENCE):
                 _started = folder, _plan(config, folder)
 

@@ -188,3 +188,32 @@ def test_optuna_within_a_budget(tmp_path, python):
     assert found["best_params"]["ratio"] == 0.125
     assert found["best_value"] == pytest.approx(max(each["search/val_acc"] for each in within))
     assert "4 of 4 jobs are done" in done.stdout
+
+
+@pytest.mark.slow
+@requires("optuna_sweeper")
+def test_optuna_goes_on_where_it_was_killed(tmp_path, environment, python):
+    """As many trials as were asked for, none of them twice, and the best of all of them is told."""
+    settings = [each.replace("5000", "2") for each in ENDLESS]
+    command = [str(TRAIN), "-m", "hparams_search=optuna", *settings, "ratio=choice(1)", "hydra.sweep.dir=sweep"]
+    trials = ["optimized_budget=null", "hydra.sweeper.n_trials=3"]
+    sweep = tmp_path / "sweep"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, *command, *trials], cwd=tmp_path, env=environment, **quiet) as process:
+        try:
+            wait_until(lambda: len(list(sweep.glob("*/history.csv"))) == 2)
+        finally:
+            process.kill()
+    wait_until(lambda: sorted(states(sweep).values()) == ["done", "failed"])
+    [first] = [name for name, state in states(sweep).items() if state == "done"]
+    before = (sweep / first / "metrics.json").stat().st_mtime_ns
+
+    done = python(tmp_path, *command, *trials)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 3 trials were done before" in done.stdout
+    assert "3 of 3 jobs are done" in done.stdout
+    assert "alembic" not in done.stdout
+    assert list(states(sweep).values()) == ["done"] * 3  # the one that was killed too
+    assert (sweep / first / "metrics.json").stat().st_mtime_ns == before
+    found = yaml.safe_load((sweep / "optimization_results.yaml").read_text())
+    assert found["best_value"] == max(read(path)["search/val_acc"] for path in sweep.glob("*/metrics.json"))
