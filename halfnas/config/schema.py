@@ -51,7 +51,7 @@ def register() -> None:
     """Make the schema known to Hydra."""
     ConfigStore.instance().store(name="schema", node=Config)
     # Ours in conf/hydra/launcher stand in for the plugin's on purpose, each with all of its settings.
-    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/submitit_")
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/(submitit_|ray')")
 
 
 def job_folder(overrides: str) -> str:
