@@ -91,7 +91,7 @@ def test_folders_are_in_the_folder_of_the_launch():
 
 
 @pytest.mark.parametrize(
-    "wrong", ["rato=0.5", "searcher.epoch=2", "pruner=best", "dataset=mnist", "ckpt=last", "memory_budget_gib=4"]
+    "wrong", ["rato=0.5", "searcher.epoch=2", "pruner=best", "dataset=mnist", "checks=strict", "memory_budget_gib=4"]
 )
 def test_unknown_names_are_refused(settings, wrong):
     """Settings announced for later are unknown as well, not stubs."""

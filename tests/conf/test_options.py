@@ -194,7 +194,7 @@ def test_every_space_can_be_searched(settings, name):
             "space=nasbench_macro searcher.partial_channels=4",
             "`searcher.partial_channels`: the nasbench_macro space has no",
         ),
-        ("space=s1 genotype=darts_v2", "`genotype`: the genotype belongs to space 'darts', not to 's1'"),
+        ("space=s1 genotype=darts_v2", "`genotype`: darts_v2: the genotype belongs to space 'darts', not to 's1'"),
         (
             "space=s2 space.candidates=[skip]",
             "`space`: `candidates` of edge 0 of cell 'normal': unknown operation 'skip'",
