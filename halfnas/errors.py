@@ -5,8 +5,14 @@ from pathlib import Path
 
 from hydra.errors import CompactHydraException
 
-#: Quantities that a message lists.
+#: Things that a message lists.
 SHOWN = 4
+
+
+def listed(things: Sequence[str]) -> str:
+    """The first things of a list, and how many more there are."""
+    more = len(things) - SHOWN
+    return ", ".join(things[:SHOWN]) + (f", and {more} more" if more > 0 else "")
 
 
 class ConfigError(CompactHydraException, ValueError):
@@ -17,8 +23,11 @@ class ConfigError(CompactHydraException, ValueError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
-        count = "a setting that cannot" if len(problems) == 1 else f"{len(problems)} settings that cannot"
-        super().__init__(f"halfnas: {count} run\n" + "\n".join(f"  * {problem}" for problem in problems))
+        super().__init__(f"halfnas: {self._headline()}\n" + "\n".join(f"  * {problem}" for problem in problems))
+
+    def _headline(self) -> str:
+        count = "a setting" if len(self.problems) == 1 else f"{len(self.problems)} settings"
+        return f"{count} that cannot run"
 
     def __reduce__(self) -> tuple[type["ConfigError"], tuple[list[str]]]:
         return ConfigError, (self.problems,)
@@ -36,10 +45,8 @@ class Diverged(CompactHydraException, ArithmeticError):
 
     def __init__(self, stage: str, when: str, quantities: Mapping[str, float], remedy: str) -> None:
         self.stage, self.when, self.quantities, self.remedy = stage, when, dict(quantities), remedy
-        first = [f"{name} is {value}" for name, value in list(self.quantities.items())[:SHOWN]]
-        more = len(self.quantities) - len(first)
-        listed = ", ".join(first) + (f", and {more} more" if more else "")
-        super().__init__(f"halfnas: {stage} diverged in {when}: {listed}; {remedy}")
+        found = listed([f"{name} is {value}" for name, value in self.quantities.items()])
+        super().__init__(f"halfnas: {stage} diverged in {when}: {found}; {remedy}")
 
     def __reduce__(self) -> tuple[type["Diverged"], tuple[str, str, dict[str, float], str]]:
         return Diverged, (self.stage, self.when, self.quantities, self.remedy)
@@ -66,6 +73,9 @@ class FileError(CompactHydraException, OSError):
 
 class Refused(ConfigError):
     """A folder that holds what these settings would destroy: nothing in it is touched."""
+
+    def _headline(self) -> str:
+        return "the folder has what these settings would destroy"
 
     def __reduce__(self) -> tuple[type["Refused"], tuple[list[str]]]:
         return Refused, (self.problems,)

@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from halfnas.runs.folder import append_history
+from halfnas.runs.history import append_history
 
 
 class HistoryFile(Checkpoint):

@@ -37,13 +37,14 @@ def check(
     found = {name: problem_of(settings[name], hint) for name, hint in VALUES.items() if name in settings}
     errors = [f"`{name}` {problem}" for name, problem in found.items() if problem]
     errors += _errors_of_stages(settings, chosen)
-    precision = settings["trainer"].get("precision")
+    trainer = settings["trainer"]
+    precision = trainer.get("precision")
     if str(precision) in ("16", "16-mixed", "16-true"):
         errors.append(
             f"`trainer.precision={precision}` is not supported: float16 overflows unless losses are scaled, which "
             "steps of halfnas do not do; use bf16-mixed, which needs no scaling"
         )
-    if settings["supernet"].get("compile") and settings["trainer"].get("sync_batchnorm"):
+    if settings["supernet"].get("compile") and trainer.get("sync_batchnorm") and trainer.get("devices") != 1:
         errors.append(
             "`supernet.compile=true` does not go with batch norms of several processes; use supernet.compile=false or "
             "trainer.sync_batchnorm=false"

@@ -1,6 +1,8 @@
 """Which settings the result of a stage depends on, to tell a result from that of other settings."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from halfnas.config.parts import SIZES
@@ -41,10 +43,10 @@ def made_with(stage: type[Stage], settings: Mapping[str, Any]) -> dict[str, Any]
     """
     groups = [*COMMON, *stage.reads]
     found = {name: value for group in groups for name, value in _flat(group, settings[group])}
-    data_dir = settings["paths"]["data_dir"]
+    data_dir = Path(settings["paths"]["data_dir"])
     for name, value in found.items():
-        if isinstance(value, str) and value.startswith(data_dir):  # the same data elsewhere
-            found[name] = value.replace(data_dir, "paths.data_dir", 1)
+        if isinstance(value, str) and Path(value).is_relative_to(data_dir):  # the same data elsewhere
+            found[name] = str(Path("paths.data_dir") / Path(value).relative_to(data_dir))
     left_out = [*NO_MATTER, *(f"space.{size}" for where in stage.sizes for size in _given_at(where, settings))]
     if "evaluation" not in groups:  # images that no stage of a run trains on
         found["evaluation.holdout_fraction"] = settings["evaluation"].get("holdout_fraction", 0.0)
@@ -64,4 +66,11 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         for key, inner in value.items():
             yield from _flat(f"{name}.{key}", inner)
     else:
-        yield name, value
+        yield name, _in_json(value)
+
+
+def _in_json(value: Any) -> Any:
+    """A value as JSON has it, which knows no infinity."""
+    if isinstance(value, (list, tuple)):
+        return [_in_json(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

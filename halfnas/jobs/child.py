@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -17,8 +18,8 @@ from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 
 from halfnas.errors import ConfigError, JobError
-from halfnas.jobs.signals import end_in_order
-from halfnas.runs.folder import mark_failed
+from halfnas.jobs.signals import ENDING, end_in_order
+from halfnas.runs.status import mark_failed
 
 log = logging.getLogger(__name__)
 
@@ -29,24 +30,25 @@ PATIENCE = 20.0
 _server_environment: dict[str, str] | None = None
 
 
-def run_here(container: dict[str, Any], path: str, overrides: list[str]) -> float | None:
+def run_here(container: dict[str, Any], path: str, overrides: list[str], notes: dict[str, str]) -> float | None:
     """Run a job in this process, see `halfnas.jobs.job.run_job`."""
     from halfnas.jobs.job import run_job  # torch is imported here, not by the parent of a sweep
 
-    return run_job(OmegaConf.create(container), path, overrides)
+    return run_job(OmegaConf.create(container), path, overrides, notes)
 
 
 def run_in_child(job: tuple[Any, ...], logging_settings: Any, argv: list[str]) -> float | None:
     """Run a job in a process of its own; what it raises is raised here, or a JobError where its process has shown it.
 
     Args:
-        job: settings as plain containers, path and overrides, see `halfnas.jobs.job.run_job`.
+        job: settings as plain containers, path, overrides and notes, see `halfnas.jobs.job.run_job`.
         logging_settings: Hydra's, for the logging of the child.
         argv: the command line of the job alone, with which Lightning starts further processes.
     """
     context = _context()
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(sender, logging_settings, argv, job), name="halfnas-job")
+    ignored = [number for number in ENDING if signal.getsignal(number) is signal.SIG_IGN]
+    child = context.Process(target=_child, args=(sender, logging_settings, argv, job, ignored), name="halfnas-job")
     child.start()
     sender.close()
     try:
@@ -104,8 +106,12 @@ def _end(child: Any, path: str) -> None:
     mark_failed(path, "interrupted, and ended as it did not end by itself")
 
 
-def _child(sender: Connection, logging_settings: Any, argv: list[str], job: tuple[Any, ...]) -> None:
+def _child(
+    sender: Connection, logging_settings: Any, argv: list[str], job: tuple[Any, ...], ignored: Sequence[int] = ()
+) -> None:
     sys.argv = argv
+    for number in ENDING:  # as in the sweep, not as in the server
+        signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
     end_in_order()
     # Processes that load images start as those of a single run do, not as this one was.
     multiprocessing.set_start_method(None, force=True)

@@ -20,7 +20,7 @@ from halfnas.jobs import optuna
 from halfnas.jobs.lock import locked
 from halfnas.jobs.typed import override
 from halfnas.runs.files import entry, read_json, write_json
-from halfnas.runs.folder import FORMAT
+from halfnas.runs.status import FORMAT
 
 PLAN = "sweep.json"
 #: Seconds that another sweep may take to write it.

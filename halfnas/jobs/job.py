@@ -1,8 +1,10 @@
 """One job: from its settings to the files of its run, and the number that a sweep optimises."""
 
+import errno
 import logging
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ from halfnas.errors import ConfigError, FileError, Refused
 from halfnas.jobs.lock import locked
 from halfnas.jobs.objective import Objective
 from halfnas.runs.checkpoints import remove_checkpoints
-from halfnas.runs.folder import RunFolder, mark_failed, read_metrics
+from halfnas.runs.folder import RunFolder, read_metrics
+from halfnas.runs.status import is_done, mark_failed
 from halfnas.stages import STAGES
 from halfnas.stages.progress import Progress, look
 from halfnas.stages.run import run_stages
@@ -32,17 +35,22 @@ from halfnas.training import Ranks
 
 log = logging.getLogger(__name__)
 
+#: Errors of a disk that come without the name of a file.
+OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 #: Seconds that a run before this one, which has been told to end, may take to write down what became of it.
 LAST_WORDS = 10.0
 
 
-def run_job(cfg: DictConfig, path: str | Path, overrides: Sequence[str] = ()) -> float | None:
+def run_job(
+    cfg: DictConfig, path: str | Path, overrides: Sequence[str] = (), notes: Mapping[str, str] | None = None
+) -> float | None:
     """Run the stages that the settings ask for and leave their files in `path`.
 
     Args:
         cfg: the settings.
         path: the folder of the run.
         overrides: the settings that the user has typed, which also tell the job from others of a sweep.
+        notes: settings as files, to be written once it is clear that the run takes the folder over.
 
     Returns:
         What is optimised, None where no stage measured it.
@@ -57,14 +65,18 @@ def run_job(cfg: DictConfig, path: str | Path, overrides: Sequence[str] = ()) ->
     if getattr(rank_zero_only, "rank", 0) > 0:
         # The other processes of a distributed run train along; what they would write or say is what the first one does.
         logging.getLogger("halfnas").setLevel(logging.ERROR)
-        return _run_in(cfg, RunFolder(path, job, writes=False), overrides)
+        return _run_in(cfg, RunFolder(path, job, writes=False), overrides, {})
     folder = RunFolder(path, job)
     folder.open()
-    with locked(folder.path, wait=LAST_WORDS):
-        return _run_in(cfg, folder, overrides)
+    with locked(folder.path, wait=LAST_WORDS) as waited:
+        if waited and is_done(folder.path, job):  # by the process that was waited for
+            log.info("done before: %s", folder.path)
+            return Objective.of(cfg).value(read_metrics(folder.path))
+        folder.sweep_out()
+        return _run_in(cfg, folder, overrides, notes or {})
 
 
-def _run_in(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str]) -> float | None:
+def _run_in(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str], notes: Mapping[str, str]) -> float | None:
     loggers: list[Logger] = []
     failed = True
     try:
@@ -74,9 +86,9 @@ def _run_in(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str]) -> flo
         progress = look(plan.stages, made, folder, go_on=cfg.ckpt == LAST, overwrite=cfg.overwrite)
         if len(progress.finished) < len(plan.stages):
             _load_images(plan)
-            progress = progress.settled(folder)
             _clear(folder, plan, progress)
-            _name(cfg, plan)
+            folder.note(notes)
+            _name(cfg, plan, progress)
             if folder.writes:
                 loggers = list(instantiate(cfg.logger, _convert_="all").values())
             _describe(cfg, loggers)
@@ -101,6 +113,8 @@ def _run_in(cfg: DictConfig, folder: RunFolder, overrides: Sequence[str]) -> flo
     except OSError as error:
         problem = _named(error, folder)
         folder.fail(problem)
+        if problem is error:
+            raise
         raise problem from None
     except BaseException as error:
         folder.fail(error)
@@ -146,17 +160,22 @@ def _clear(folder: RunFolder, plan: Plan, progress: Progress) -> None:
 
 
 def _named(error: OSError, folder: RunFolder) -> OSError:
-    """An error of the system's as one that names a file, or the folder where that is gone; a full disk names none."""
+    """An error of a file of the run as one that names it: a full disk names none, and the folder may be gone."""
     try:
         folder.check()
     except FileError as gone:
         return gone
     if isinstance(error, FileError) or error.errno is None:
         return error
-    return FileError(error.filename or folder.path, error.strerror or str(error))
+    name = error.filename
+    if name is None and error.errno in OF_DISKS:
+        name = folder.path
+    if name is None or not Path(os.fsdecode(name)).is_relative_to(folder.path):
+        return error
+    return FileError(name, error.strerror or str(error))
 
 
-def _name(cfg: DictConfig, plan: Plan) -> None:
+def _name(cfg: DictConfig, plan: Plan, progress: Progress) -> None:
     """Name the run after what it works on, which may be a mask or genotype that other settings have made."""
     origin = plan.stages[0].origin()
     cfg.name = cfg.name or origin.run_name(cfg.seed)
@@ -170,6 +189,7 @@ def _name(cfg: DictConfig, plan: Plan) -> None:
     genotype = {} if origin.pruner else {"genotype": origin.name}
     with open_dict(wandb):
         wandb.name = cfg.name
+        wandb.go_on = cfg.ckpt == LAST and bool(progress.finished or progress.found or not cfg.overwrite)
         wandb.tags = [origin.tag, plan.dataset.name, *wandb.tags]
         wandb.columns = columns | made_by | genotype
 
@@ -213,7 +233,7 @@ def divisor(epochs: int, every: int) -> int:
 
 
 def _optimised(cfg: DictConfig, plan: Plan, folder: RunFolder) -> float | None:
-    objective = Objective(cfg.optimized_metric, cfg.budget_metric, cfg.optimized_budget)
+    objective = Objective.of(cfg)
     for key in objective.missing(folder.metrics):
         if key.split("/")[0] in [stage.name for stage in plan.stages if stage.epochs > 0]:
             known = ", ".join(sorted(folder.metrics))

@@ -17,7 +17,9 @@ from halfnas.config.schema import overrides_hash
 from halfnas.jobs.child import run_here, run_in_child
 from halfnas.jobs.objective import Objective
 from halfnas.jobs.typed import alone
-from halfnas.runs.folder import read_metrics, read_status
+from halfnas.runs.files import write_text
+from halfnas.runs.folder import SETTINGS, read_metrics
+from halfnas.runs.status import is_done
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +30,28 @@ def launch(cfg: DictConfig) -> float | None:
     path = Path(hydra.runtime.output_dir)
     settings = _settled(cfg, hydra, path)
     container: Any = OmegaConf.to_container(settings, resolve=True)
-    job = (container, str(path), list(hydra.overrides.task))
+    overrides = list(hydra.overrides.task)
+    if hydra.mode == RunMode.MULTIRUN and _is_done(path, overrides_hash(overrides)):
+        log.info("done before: %s", path)
+        return Objective.of(cfg).value(read_metrics(path))
+    notes = _notes(cfg, hydra)
+    if not (path / SETTINGS).exists():  # else they are those of what is there, until that is taken over
+        for name, text in notes.items():
+            write_text(path / SETTINGS / name, text)
+    job = (container, str(path), overrides, notes)
     if hydra.mode != RunMode.MULTIRUN:
         return run_here(*job)
-    if _is_done(path, overrides_hash(job[-1])):
-        log.info("done before: %s", path)
-        return Objective(cfg.optimized_metric, cfg.budget_metric, cfg.optimized_budget).value(read_metrics(path))
     logging_settings = OmegaConf.to_container(hydra.job_logging, resolve=True)
     return run_in_child(job, logging_settings, _alone(hydra, path))
+
+
+def _notes(cfg: DictConfig, hydra: Any) -> dict[str, str]:
+    """The files that Hydra writes of a job's settings, before anybody has looked at what is in its folder."""
+    return {
+        "config.yaml": OmegaConf.to_yaml(cfg),
+        "hydra.yaml": OmegaConf.to_yaml({"hydra": hydra}),
+        "overrides.yaml": OmegaConf.to_yaml(list(hydra.overrides.task)),
+    }
 
 
 def _alone(hydra: Any, path: Path) -> list[str]:
@@ -43,13 +59,12 @@ def _alone(hydra: Any, path: Path) -> list[str]:
     return alone(Path(conf).parent / "train.py", hydra.overrides.task, path)
 
 
-def _is_done(path: Path, job_hash: str) -> bool:
+def _is_done(path: Path, job: str) -> bool:
     try:
-        status = read_status(path)
         read_metrics(path)  # what a sweeper is told of it
     except ValueError:
         return False
-    return status.get("state") == "done" and status.get("overrides_hash") == job_hash
+    return is_done(path, job)
 
 
 def _settled(cfg: DictConfig, hydra: Any, path: Path) -> DictConfig:
@@ -64,7 +79,6 @@ def _settled(cfg: DictConfig, hydra: Any, path: Path) -> DictConfig:
             wandb.job_type = cfg.stage
             wandb.columns = {group: choices.get(group) for group in ("dataset", "space", "searcher")}
             wandb.save_dir = str(path)
-            wandb.go_on = cfg.ckpt is not None
     return cfg
 
 

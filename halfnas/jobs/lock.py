@@ -18,8 +18,10 @@ NAME = ".lock"
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
-    """Inside, no other process is in the folder. Its lock file has the owner's process id and host.
+def locked(folder: Path, *, wait: float = 0.0) -> Iterator[bool]:
+    """Inside, no other process is in the folder; gives whether one was, so that it had to be waited for.
+
+    The lock file has the owner's process id and host.
 
     A record lock of POSIX: it belongs to the process, not to those that it starts, and goes with it, so that none is
     ever left behind; where the file system has no locks there is none, and a warning says so.
@@ -33,20 +35,21 @@ def locked(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
         FileError: the lock file cannot be written.
     """
     path = folder / NAME
-    handle = _take(path, time.monotonic() + wait)
+    handle, waited = _take(path, time.monotonic() + wait)
     try:
         os.ftruncate(handle, 0)
         with contextlib.suppress(OSError):  # a full disk: nobody is told who it is, but it is
             os.write(handle, f"{os.getpid()} {socket.gethostname()}".encode())
-        yield
+        yield waited
     finally:
         with contextlib.suppress(OSError):  # of a folder that is gone
             path.unlink()
         os.close(handle)
 
 
-def _take(path: Path, end: float) -> int:
+def _take(path: Path, end: float) -> tuple[int, bool]:
     """Open the file and lock it; again and again until `end`, or where its last owner took it away in between."""
+    waited = False
     while True:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -54,9 +57,10 @@ def _take(path: Path, end: float) -> int:
             raise FileError(path, error.strerror or str(error)) from None
         try:
             if _lock(handle, path) and _is(handle, path):
-                return handle
+                return handle, waited
         except Busy:
             os.close(handle)
+            waited = True
             if time.monotonic() > end:
                 raise
             time.sleep(0.1)

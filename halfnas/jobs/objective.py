@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class Objective:
     metric: str
     budget_metric: str
     budget: float | None = None
+
+    @classmethod
+    def of(cls, cfg: Any) -> "Objective":
+        """That of the settings of a run."""
+        return cls(cfg.optimized_metric, cfg.budget_metric, cfg.optimized_budget)
 
     def value(self, metrics: Mapping[str, float]) -> float | None:
         """None where something that it needs was not measured."""

@@ -9,6 +9,6 @@ import halfnas.callbacks.loggers
 import halfnas.jobs.job  # noqa: F401 - imported to be there
 
 # The server of these processes ends with the sweep, not with the signals that end the jobs; it would take the news of
-# how they ended with it. A job has handlers of its own.
+# how they ended with it. A job takes those of its sweep in place of these.
 for number in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_IGN)

@@ -1,5 +1,6 @@
 """What became of the jobs of a sweep, as a table in the end. Imports none of torch."""
 
+import contextlib
 import logging
 import os
 import shlex
@@ -13,10 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from halfnas.config.schema import overrides_hash
+from halfnas.errors import Busy, FileError
 from halfnas.jobs.folders import single, started
+from halfnas.jobs.lock import locked
 from halfnas.jobs.signals import end_in_order, exit_code
 from halfnas.jobs.typed import again
-from halfnas.runs.folder import read_metrics, read_status
+from halfnas.runs.folder import read_metrics
+from halfnas.runs.status import mark_failed, read_status
 from halfnas.runs.yaml_files import load_yaml
 
 log = logging.getLogger(__name__)
@@ -136,12 +140,21 @@ def command(main: Callable[[], Any], console: Console | None = None) -> int:
             console.print(f"Go on:  {again('hydra.sweep.dir', sweep)}", soft_wrap=True, markup=False, highlight=False)
             code = code or 1
         return code
+    folder = single()
     if interrupted:
         console.print("Interrupted.")
-    folder = single()
+        if folder is not None:
+            _mark_interrupted(folder)
     if code != 0 and folder is not None and _can_go_on(folder):
         console.print(f"Go on: {again('hydra.run.dir', folder)}", soft_wrap=True, markup=False, highlight=False)
     return code
+
+
+def _mark_interrupted(folder: Path) -> None:
+    """Say so for a run that had not come to saying it itself, unless another process is in the folder."""
+    with contextlib.suppress(Busy, FileError), locked(folder):
+        if (folder / "status.json").exists():
+            mark_failed(folder, "interrupted")
 
 
 def _can_go_on(folder: Path) -> bool:

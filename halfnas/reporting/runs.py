@@ -14,8 +14,9 @@ from halfnas.reporting.bounds import is_possible
 from halfnas.reporting.known import known_space
 from halfnas.reporting.settings import Setting, settings_of
 from halfnas.runs.files import entry, read_json
-from halfnas.runs.folder import read_history, read_status
+from halfnas.runs.history import read_history
 from halfnas.runs.reading import in_short, quoted
+from halfnas.runs.status import read_status
 from halfnas.spaces import Genotype, Mask
 
 log = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ OTHERS = ("trainer", "logger", "callbacks", "paths")
 #: Settings that do not change what comes out, so that runs which differ in them alone are alike.
 IGNORED = (
     "seed",  # groups are means over it
+    *("ckpt", "overwrite"),  # how a run was begun
     *("name", "paths", "logger"),  # what a run is called, and where it writes; `dataset.root` has where images are
     *("optimized_metric", "optimized_budget", "budget_metric"),  # what a sweeper is told in the end
     "dataset.num_workers",  # a batch is a function of seed, epoch and number (tests/data/test_modules.py)

@@ -11,19 +11,17 @@ from typing import Any
 import torch
 
 import halfnas
-from halfnas.errors import FileError
+from halfnas.errors import FileError, listed
 from halfnas.runs.files import entry, replacing
 from halfnas.runs.made_with import MadeWith, differences
 
 FORMAT = 1
+#: Where a checkpoint says what it is of.
+HEADER = "halfnas"
 
 
 class Damaged(ValueError):
     """A file that is no whole checkpoint: nothing can be had from it."""
-
-
-#: Where a checkpoint says what it is of.
-HEADER = "halfnas"
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,13 @@ def previous(folder: Path, stage: str) -> Path:
 
 
 @contextmanager
-def next_checkpoint(folder: Path, stage: str) -> Iterator[Path]:
+def next_checkpoint(folder: Path, stage: str, *, in_place: bool = False) -> Iterator[Path]:
     """Gives a place to write to; what is there in the end is the newest checkpoint, and the newest the previous one.
+
+    Args:
+        folder: that of the checkpoints.
+        stage: what they are of.
+        in_place: the newest one is lost instead, since the training has gone on from the previous one.
 
     Raises:
         FileError: it cannot be written; the last good ones are as they were.
@@ -74,7 +77,7 @@ def next_checkpoint(folder: Path, stage: str) -> Iterator[Path]:
         raise FileError(folder, error.strerror or str(error)) from None
     with replacing(path) as beside:
         yield beside
-        if path.exists():
+        if path.exists() and not in_place:
             os.replace(path, previous(folder, stage))
 
 
@@ -83,13 +86,6 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     content = io.BytesIO()
     torch.save(state, content)
     path.write_bytes(content.getbuffer())
-
-
-def drop_newer(folder: Path, stage: str, path: Path) -> Path:
-    """Make a checkpoint the newest one, where the newest cannot be gone on from; returns where it is."""
-    if path == previous(folder, stage):
-        os.replace(path, newest(folder, stage))
-    return newest(folder, stage)
 
 
 def remove_checkpoints(folder: Path, stage: str) -> None:
@@ -122,5 +118,4 @@ def read_checkpoint(path: Path) -> tuple[Header, dict[str, Any]]:
 def check_made_with(path: Path, header: Header, made_with: MadeWith) -> None:
     """Raise ValueError where a checkpoint was written with other settings."""
     if different := differences(made_with, header.made_with):
-        more = f", and {len(different) - 4} more" if len(different) > 4 else ""
-        raise ValueError(f"{path}: written with other settings: {', '.join(different[:4])}{more}")
+        raise ValueError(f"{path}: written with other settings: {listed(different)}")

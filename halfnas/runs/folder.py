@@ -1,27 +1,25 @@
 """The files of a run: each is written whole or not at all, and says what the run has come to."""
 
 import contextlib
-import csv
-import io
 import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
-from pydantic import StrictFloat, StrictInt, StrictStr
+from pydantic import StrictFloat, StrictInt
 
 from halfnas.errors import FileError
-from halfnas.runs.files import MAX_DIGITS, entry, json_text, overwrite_text, read_json, write_json, write_text
-from halfnas.runs.made_with import MadeWith, Saved, read_made_with, write_made_with
-from halfnas.runs.reading import in_short, quoted, read_text
+from halfnas.runs import history
+from halfnas.runs.files import entry, read_json, write_json, write_text
+from halfnas.runs.made_with import MadeWith, Saved, digest, read_made_with, write_made_with
+from halfnas.runs.reading import in_short
+from halfnas.runs.status import FORMAT, read_status, write_status
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-HISTORY = "history.csv"
+#: Where the settings of a run are, as Hydra has composed them.
+SETTINGS = ".hydra"
 
 
 class RunFolder:
@@ -43,6 +41,7 @@ class RunFolder:
         self._stage: str | None = None
         self._done: list[str] = []
         self._identity: tuple[int, int] | None = None
+        self._taken_over = False
 
     def file(self, name: str) -> Path:
         """The file of a mask or genotype."""
@@ -80,19 +79,20 @@ class RunFolder:
         Raises:
             ValueError: a file of other stages cannot be read; nothing is taken away.
         """
-        rows, made_with = read_history(self.path / HISTORY), read_made_with(self.path)
+        path = self.path / history.FILE
+        rows, made_with = history.read_history(path), read_made_with(self.path)
         self.metrics = {k: v for k, v in read_metrics(self.path).items() if k.split("/")[0] not in stages}
+        self._taken_over = True
         if not self.writes:
             return
         for name in files:
             self.file(name).unlink(missing_ok=True)
         if not made_with.keys().isdisjoint(stages):
             write_made_with(self.path, {k: v for k, v in made_with.items() if k not in stages})
-        path = self.path / "metrics.json"
-        write_json(path, self.metrics) if self.metrics else path.unlink(missing_ok=True)
-        path = self.path / HISTORY
+        metrics = self.path / "metrics.json"
+        write_json(metrics, self.metrics) if self.metrics else metrics.unlink(missing_ok=True)
         rows = [r for r in rows if r["stage"] not in stages or int(r["epoch"]) < epochs.get(r["stage"], 0)]
-        _write_history(path, rows) if rows else path.unlink(missing_ok=True)
+        history.write_history(path, rows) if rows else path.unlink(missing_ok=True)
 
     def keep(self, name: str, product: Saved) -> Path:
         """Save a mask or genotype; returns its file."""
@@ -111,7 +111,7 @@ class RunFolder:
         """Say that a stage is running."""
         if self._identity is None:
             self.open()
-        self._stage = stage
+        self._stage, self._taken_over = stage, True
         self._write_status("running")
 
     def end(self, metrics: Mapping[str, float]) -> None:
@@ -129,12 +129,19 @@ class RunFolder:
         if self.writes:
             write_json(path, self.metrics)
 
-    def done(self, made_with: MadeWith) -> None:
-        """Say that the stage is done, all of its files written, and with which settings; comes after `end`."""
+    def done(self, made_with: MadeWith, left: Saved | None = None, name: str | None = None) -> None:
+        """Say that the stage is done, all of its files written; comes after `end`.
+
+        Args:
+            made_with: its settings.
+            left: the mask or genotype that it leaves.
+            name: which of them that is.
+        """
         assert self._stage is not None, "a stage ends after it has begun"
-        self._done.append(self._stage)
+        record = dict(made_with) if left is None or name is None else {**made_with, name: digest(left)}
         if self.writes:
-            write_made_with(self.path, read_made_with(self.path) | {self._stage: dict(made_with)})
+            write_made_with(self.path, read_made_with(self.path) | {self._stage: record})
+        self._done.append(self._stage)
         self._write_status("running")
 
     def finish(self) -> None:
@@ -142,9 +149,18 @@ class RunFolder:
         self._write_status("done")
 
     def fail(self, error: BaseException) -> None:
-        """Say that the run has failed, and why, as far as there is still something to write to."""
-        interrupted = isinstance(error, KeyboardInterrupt)
-        text = "interrupted" if interrupted else str(error) or type(error).__name__
+        """Say that the run has failed, and why, as far as there is still something to write to.
+
+        One that fails before it has touched what an earlier run left, as on a mistake in its settings, leaves a good
+        end of that one as it stands, and what it says of its stages.
+        """
+        text = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+        if not self._taken_over:
+            with contextlib.suppress(ValueError):
+                before = read_status(self.path)
+                if before["state"] == "done":
+                    return
+                self._stage, self._done = before["stage"], before["stages_done"]
         try:
             if self._identity is None:
                 self.open()
@@ -153,99 +169,33 @@ class RunFolder:
             if str(problem) != str(error):
                 log.error(str(problem))
 
+    def note(self, settings: Mapping[str, str]) -> None:
+        """Write the settings of the run.
+
+        Args:
+            settings: file -> its text.
+        """
+        if self.writes:
+            for name, text in settings.items():
+                write_text(self.path / SETTINGS / name, text)
+
+    def sweep_out(self) -> None:
+        """Take away what was half written when an earlier process was killed."""
+        for folder in (self.path, self.checkpoints):
+            for path in folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
+
     def _write_status(self, state: str, error: str | None = None) -> None:
         if not self.writes:
             return
         self.check()
-        status: dict[str, Any] = {
-            "format": FORMAT,
-            "stage": self._stage,
-            "state": state,
-            "stages_done": self._done,
-            "error": error,
-            "overrides_hash": self._overrides_hash,
-        }
-        write_status(self.path, status)
-
-
-def write_status(folder: Path, status: Mapping[str, Any]) -> None:
-    """Write a status.json; on a full disk over the one that is there, so that it does not say what is not so.
-
-    Raises:
-        FileError: neither can be done.
-    """
-    path = folder / "status.json"
-    try:
-        write_json(path, status, parents=False)
-    except FileError:
-        try:
-            overwrite_text(path, json_text(status))
-        except OSError:
-            pass
-        else:
-            return
-        raise
+        status = {"format": FORMAT, "stage": self._stage, "state": state, "stages_done": self._done, "error": error}
+        write_status(self.path, status | {"overrides_hash": self._overrides_hash})
 
 
 def _identity_of(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
-
-
-def append_history(path: str | Path, row: Mapping[str, Any]) -> None:
-    """Add a row to a history.csv; columns that are new are added to all rows, empty."""
-    _write_history(Path(path), [*read_history(path), row])
-
-
-def read_history(path: str | Path) -> list[dict[str, str]]:
-    """The rows of a history.csv; none where there is no file.
-
-    Raises:
-        ValueError: it cannot be read, or is no table of stages, epochs and numbers; the message names the file.
-    """
-    if not os.path.lexists(path):
-        return []
-    text = read_text(path, "not complete CSV")
-    try:
-        return _rows(text)
-    except (csv.Error, ValueError) as error:
-        raise ValueError(f"{in_short(path)}: not complete CSV ({error})") from None
-
-
-def _rows(text: str) -> list[dict[str, str]]:
-    if "\0" in text:
-        raise ValueError("it has a NUL")
-    lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
-    columns = lines[0] if lines else []
-    if not {"stage", "epoch"} <= set(columns) or len(set(columns)) < len(columns):
-        raise ValueError(f"its columns must be stage, epoch and others, each once, got {quoted(columns)}")
-    for number, line in enumerate(lines[1:], start=1):
-        if len(line) != len(columns):
-            raise ValueError(f"row {number} has {len(line)} of {len(columns)} columns")
-        for column, value in zip(columns, line, strict=True):
-            if not _fits(column, value):
-                raise ValueError(f"row {number} has no number under {quoted(column)}, but {quoted(value)}")
-    return [dict(zip(columns, line, strict=True)) for line in lines[1:]]
-
-
-def _fits(column: str, value: str) -> bool:
-    if column == "epoch":
-        return value.isdecimal() and len(value) < MAX_DIGITS
-    if "/" in column and value:
-        try:
-            float(value)
-        except ValueError:
-            return False
-    return True
-
-
-def _write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue(), parents=False)
 
 
 def read_metrics(folder: Path) -> dict[str, float]:
@@ -259,37 +209,3 @@ def read_metrics(folder: Path) -> dict[str, float]:
     for key in content:
         entry(content, key, StrictInt | StrictFloat, "be a number", in_short(path))
     return content
-
-
-def mark_failed(path: str | Path, error: str) -> None:
-    """Say for a run whose process is gone that it has failed, as far as there is still a folder to say it in.
-
-    What a run has written itself of how it ended is left as it is.
-    """
-    try:
-        status = read_status(path)
-    except ValueError:
-        status = {"format": FORMAT, "stage": None, "stages_done": [], "overrides_hash": None}
-    if status.get("state") not in ("done", "failed"):
-        with contextlib.suppress(FileError):
-            write_status(Path(path), status | {"state": "failed", "error": error})
-
-
-def read_status(path: str | Path) -> dict[str, Any]:
-    """The status.json of a run's folder, null where it says nothing.
-
-    Raises:
-        ValueError: it cannot be read, or says what no run says; the message names the file.
-    """
-    file = Path(path) / "status.json"
-    content = read_json(file)
-    read = partial(entry, content, source=in_short(file))
-    read("format", Literal[1], f"be {FORMAT}")
-    return {
-        "format": FORMAT,
-        "stage": read("stage", StrictStr | None, "be a name or null"),
-        "state": read("state", Literal["running", "done", "failed"], "be running, done or failed"),
-        "stages_done": read("stages_done", list[StrictStr], "be a list of names", default=[]),
-        "error": read("error", StrictStr | None, "be a text or null"),
-        "overrides_hash": read("overrides_hash", StrictStr | None, "be a text or null"),
-    }

@@ -2,28 +2,19 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from halfnas.errors import Refused
-from halfnas.runs.checkpoints import (
-    Damaged,
-    Header,
-    check_made_with,
-    drop_newer,
-    newest,
-    previous,
-    read_checkpoint,
-)
+from halfnas.errors import Refused, listed
+from halfnas.runs.checkpoints import Damaged, Header, check_made_with, newest, previous, read_checkpoint
 from halfnas.runs.folder import RunFolder, read_metrics
 from halfnas.runs.made_with import MadeWith, differences, digest, read_made_with
+from halfnas.stages import STAGES
 from halfnas.stages.stage import READERS, Product, Stage
 
 log = logging.getLogger(__name__)
 
-#: Differing settings that a message lists.
-SHOWN = 4
 #: What stands for a mask or genotype that is not there yet.
 TO_BE_MADE = "made by this run"
 REMEDY = "choose another folder, or overwrite=true"
@@ -49,13 +40,6 @@ class Progress:
 
     finished: Sequence[str] = ()
     found: Found | None = None
-
-    def settled(self, folder: RunFolder) -> "Progress":
-        """Drop checkpoints that are newer than the one that is gone on from."""
-        if self.found is None or not folder.writes:
-            return self
-        path = drop_newer(folder.checkpoints, self.found.header.stage, self.found.path)
-        return replace(self, found=replace(self.found, path=path))
 
     @property
     def epochs(self) -> dict[str, int]:
@@ -83,8 +67,10 @@ def look(
         progress = _look(stages, made_with, folder, done, overwrite) if go_on else Progress()
         if not overwrite:
             _check_results(stages, made_with, folder, done, progress.finished)
+    except Refused:
+        raise
     except ValueError as error:
-        raise error if isinstance(error, Refused) else Refused([str(error)]) from None
+        raise Refused([f"{error}; take that file away, or choose another folder"]) from None
     return progress
 
 
@@ -107,26 +93,37 @@ def _look(
     metrics = read_metrics(folder.path) if done else {}
     for stage in stages:
         now = complete(made_with[stage.name], stage, made if stage.given is None else stage.given)
-        if stage.name in done and done[stage.name] != now:  # `_check_results` says so
+        if stage.name in done and differences(now, _without_product(stage, done)):  # `_check_results` says so
             return Progress(finished)
-        if stage.name not in done or f"{stage.name}/seconds" not in metrics or not _is_there(stage, folder):
+        if not _is_there(stage, folder, done) or f"{stage.name}/seconds" not in metrics:
             return Progress(finished, _checkpoint(stage, now, folder, overwrite))
         finished.append(stage.name)
         made = _product(stage.leaves, folder)
     return Progress(finished)
 
 
-def _is_there(stage: Stage, folder: RunFolder) -> bool:
-    """Whether what a stage leaves is there, and whole."""
-    try:
-        return stage.leaves is None or _product(stage.leaves, folder) is not None
-    except ValueError:
-        return False
+def _without_product(stage: Stage, done: Mapping[str, MadeWith]) -> dict[str, Any]:
+    """The settings of a stage that is done."""
+    return {name: value for name, value in done[stage.name].items() if name != stage.leaves}
+
+
+def _is_there(stage: Stage, folder: RunFolder, done: Mapping[str, MadeWith]) -> bool:
+    """Whether a stage is done and what it has left is still there: whole, and not another one in its place."""
+    if stage.name not in done or stage.leaves is None:
+        return stage.name in done
+    product = _product(stage.leaves, folder)
+    return product is not None and digest(product) == done[stage.name].get(stage.leaves)
 
 
 def _product(name: str | None, folder: RunFolder) -> Product | None:
-    """The mask or genotype of a folder; None where it has none. Raises ValueError where it is damaged."""
-    return None if name is None or not folder.file(name).exists() else READERS[name](folder.file(name))
+    """The mask or genotype of a folder; None where it has none, or a damaged one."""
+    if name is None or not folder.file(name).exists():
+        return None
+    try:
+        return READERS[name](folder.file(name))
+    except ValueError as error:
+        log.warning("%s", error)
+        return None
 
 
 def _checkpoint(stage: Stage, now: MadeWith, folder: RunFolder, overwrite: bool) -> Found | None:
@@ -161,24 +158,26 @@ def _check_results(
     done: Mapping[str, MadeWith],
     finished: Sequence[str],
 ) -> None:
-    """Raise Refused where results would be lost that the same settings would not make again."""
+    """Raise Refused where results would be lost that these settings would not make again."""
     problems = []
-    anew: list[str | None] = []  # what is made anew, by other settings than what is there
-    for stage in stages:
-        if stage.name in finished:
-            continue
+    anew: list[str | None] = []  # masks and genotypes that are made anew, and not those that are there
+    run = [stage for stage in stages if stage.name not in finished]
+    for stage in run:
         given = stage.given
         if stage.needs is not None and given is not None:
             problems += _other_product(stage.needs, given, folder, done)
         needed = given if given is not None else None if stage.needs in anew else _product(stage.needs, folder)
         now = complete(made_with[stage.name], stage, needed)
-        before = done.get(stage.name)
-        if before != now:
+        different = differences(now, _without_product(stage, done)) if stage.name in done else []
+        if different or not _is_there(stage, folder, done):
             anew.append(stage.leaves)
-        if before is not None and (different := differences(now, before)):
-            more = f" and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
-            listed = ", ".join(different[:SHOWN]) + more
-            problems.append(f"{folder.path} has a result of stage={stage.name} with other settings, {listed}: {REMEDY}")
+        if different and not (problems and now.get(str(stage.needs)) == TO_BE_MADE):  # it follows from another one
+            what = f"{folder.path} has a result of stage={stage.name} with other settings"
+            problems.append(f"{what}, {listed(different)}: {REMEDY}")
+    every, chosen = [stage.name for stage in STAGES], [stage.name for stage in stages]
+    for name in every[every.index(run[0].name) :] if run else []:
+        if name in done and name not in chosen:
+            problems.append(f"{folder.path} has a result of stage={name}, of what would be made anew: {REMEDY}")
     if problems:
         raise Refused(problems)
 

@@ -97,7 +97,7 @@ def run_stages(
             stage.publish(folder, loggers, lineage)
         if stage.leaves is not None and product is not None:
             stage.note(product, folder.file(stage.leaves), lineage)
-        folder.done(header.made_with)
+        folder.done(header.made_with, product, stage.leaves)
 
 
 def fit(stage: Stage, trainer: Trainer, header: Header, found: Found | None) -> dict[str, float]:
@@ -112,7 +112,7 @@ def fit(stage: Stage, trainer: Trainer, header: Header, found: Found | None) -> 
     reset_peak_memory(trainer.strategy.root_device)
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, StageCheckpoint):
-            callback.begin(header)
+            callback.begin(header, None if found is None else found.path)
     path = None if found is None or stage.restore(found.content) else found.path
     try:
         trainer.fit(stage.module, datamodule=stage.data, ckpt_path=path, weights_only=True)

@@ -14,7 +14,7 @@ import pytest
 
 from halfnas.errors import JobError
 from halfnas.jobs import child
-from halfnas.runs.folder import read_status
+from halfnas.runs.status import read_status
 
 QUIET = {"version": 1, "disable_existing_loggers": False, "root": {"level": "ERROR"}}
 
@@ -35,7 +35,7 @@ from halfnas.jobs import signals
 children.PATIENCE, signals.ONE_SIGNAL = 1.0, 0.1
 
 
-def run(container, path, overrides):
+def run(container, path, overrides, notes):
     what = container["do"]
     if what == "pid":
         return float(os.getpid())
@@ -77,9 +77,9 @@ def run(container, path, overrides):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def child(sender, logging_settings, argv, job):
+def child(sender, logging_settings, argv, job, ignored):
     children.run_here = run
-    children._child(sender, logging_settings, argv, job)
+    children._child(sender, logging_settings, argv, job, ignored)
 """
 
 
@@ -92,7 +92,7 @@ def in_child(monkeypatch, tmp_path):
     fake = importlib.import_module("halfnas_fake_child")
     monkeypatch.setattr(child, "_child", fake.child)
     yield lambda what, **more: child.run_in_child(
-        ({"do": what, **more}, str(tmp_path / "job"), "hash"), QUIET, ["train.py"]
+        ({"do": what, **more}, str(tmp_path / "job"), [], {}), QUIET, ["train.py"]
     )
     sys.modules.pop("halfnas_fake_child")
     assert multiprocessing.active_children() == []
@@ -169,7 +169,7 @@ import halfnas_fake_child
 
 if __name__ == "__main__":
     child._child = halfnas_fake_child.child
-    child.run_in_child(({"do": "wait"}, sys.argv[1], "hash"), {"version": 1, "root": {"level": "ERROR"}}, [])
+    child.run_in_child(({"do": "wait"}, sys.argv[1], [], {}), {"version": 1, "root": {"level": "ERROR"}}, [])
 """
 
 

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from halfnas.config.schema import register
 from halfnas.errors import Diverged
 from halfnas.jobs.job import run_job
-from halfnas.runs.folder import read_status
+from halfnas.runs.status import read_status
 from halfnas.search import BilevelSearch
 from halfnas.search.step import WeightStep
 from halfnas.spaces.load import CONF

@@ -11,10 +11,10 @@ from hydra import compose, initialize_config_dir
 
 from halfnas import Genotype, Mask, load_space
 from halfnas.config.schema import overrides_hash, register
-from halfnas.errors import ConfigError
+from halfnas.errors import ConfigError, Refused
 from halfnas.jobs.job import divisor, run_job
 from halfnas.runs.files import read_json
-from halfnas.runs.folder import read_status
+from halfnas.runs.status import read_status
 from halfnas.spaces.load import CONF
 from tiny_run import TINY
 
@@ -412,7 +412,9 @@ def test_a_folder_used_again_holds_the_last_run_alone(tmp_path):
     for _ in range(2):
         run(tmp_path, "stage=evaluate", "genotype=darts_v2")
     assert [row["stage"] for row in history(tmp_path)] == ["evaluate"]
-    run(tmp_path, "stage=prune")  # what came of another mask goes, too
+    with pytest.raises(Refused, match="has a result of stage=evaluate, of what would be made anew"):
+        run(tmp_path, "stage=prune")
+    run(tmp_path, "stage=prune", "overwrite=true")  # what came of another mask goes, too
     assert not (tmp_path / "genotype.json").exists()
     assert not [key for key in read_json(tmp_path / "metrics.json") if key.startswith("evaluate/")]
 

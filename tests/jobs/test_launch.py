@@ -81,10 +81,13 @@ def launched(monkeypatch, tmp_path, mode, **changes):
     monkeypatch.setattr(launch.HydraConfig, "get", lambda: run)
     monkeypatch.setattr(launch, "run_here", lambda *job: went.append(("here", job)) or 0.25)
     monkeypatch.setattr(launch, "run_in_child", lambda job, settings, argv: went.append(("child", job)) or 0.75)
+    monkeypatch.setattr(launch, "_notes", lambda cfg, hydra: {"overrides.yaml": "- seed=3"})
     number = launch.launch(settings(**changes))
     if not went:
         return None, number
-    [(where, (container, path, overrides))] = went
+    [(where, (container, path, overrides, notes))] = went
+    assert notes == {"overrides.yaml": "- seed=3"}
+    assert (tmp_path / ".hydra" / "overrides.yaml").read_text() == "- seed=3"
     assert type(container) is dict  # plain containers cross processes
     assert path == str(tmp_path)
     assert overrides == ["seed=3"]

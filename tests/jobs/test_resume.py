@@ -12,7 +12,7 @@ from halfnas.config.schema import register
 from halfnas.errors import ConfigError, FileError, Refused
 from halfnas.jobs.job import run_job
 from halfnas.runs.checkpoints import read_checkpoint
-from halfnas.runs.folder import read_status
+from halfnas.runs.status import read_status
 from halfnas.spaces.load import CONF
 from same_run import differences
 from tiny_run import TINY
@@ -66,6 +66,11 @@ def stopped(monkeypatch):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     return run(tmp_path_factory.mktemp("whole"))
+
+
+def contents(folder):
+    """Every file and what is in it."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -140,10 +145,10 @@ def test_a_stage_after_those_that_are_there(whole, tmp_path):
     ],
 )
 def test_results_of_other_settings_are_not_lost(copy, whole, override, told, go_on):
+    before = contents(copy)
     with pytest.raises(Refused, match=told):
         run(copy, override, *go_on)
-    assert differences(whole.path, copy) == []
-    assert read_status(copy) == read_status(whole.path)  # it says what became of the run whose results these are
+    assert contents(copy) == before  # its status too, which is that of the run whose results these are
 
 
 def test_unless_they_may_be(copy):
@@ -158,8 +163,57 @@ def test_unless_they_may_be(copy):
     "override", ["logger=csv", "paths.data_dir=elsewhere", "dataset.num_workers=2", "callbacks.progress=null"]
 )
 def test_what_never_is_another_setting(copy, override):
-    override = "~callbacks.speed" if override.startswith("callbacks") else override
-    run(copy, override, "stage=prune")
+    run(copy, "~callbacks.speed" if override.startswith("callbacks") else override)
+
+
+def test_a_mistake_leaves_a_good_end_as_it_stands(copy):
+    before = contents(copy)
+    with pytest.raises(ConfigError, match="must be at least 1"):
+        run(copy, "ckpt=last", "evaluation.epochs=-1")
+    assert contents(copy) == before
+
+
+def test_a_stage_alone_does_not_lose_those_after_it(copy):
+    before = contents(copy)
+    with pytest.raises(Refused, match=r"has a result of stage=search, of what would be made anew"):
+        run(copy, "stage=prune")
+    assert contents(copy) == before
+    run(copy, "stage=prune", "overwrite=true")
+    assert list(read(copy / "made_with.json")["stages"]) == ["prune"]
+
+
+def test_a_consequence_is_no_mistake_of_its_own(copy):
+    with pytest.raises(Refused) as caught:
+        run(copy, "searcher.epochs=4")
+    assert len(caught.value.problems) == 1
+    assert str(caught.value).startswith("halfnas: the folder has what these settings would destroy\n")
+
+
+def test_a_mask_from_elsewhere_is_not_that_of_the_pruning(copy, tmp_path):
+    run(tmp_path / "other", "stage=prune", "seed=7")
+    mask = f"mask={tmp_path / 'other' / 'mask.json'}"
+    run(copy, "stage=search", mask, "overwrite=true")
+    with pytest.raises(Refused, match=r"of stage=search with other settings, mask=made by this run"):
+        run(copy, "ckpt=last")
+
+
+def test_a_damaged_mask_is_made_again(copy, whole):
+    (copy / "mask.json").write_text("{")
+    run(copy, "ckpt=last", "overwrite=true")
+    assert differences(whole.path, copy) == []
+
+
+def test_a_setting_without_bounds_is_written_down(tmp_path):
+    run(tmp_path, "stage=prune+search", "searcher.gradient_clip=inf")
+    assert read(tmp_path / "made_with.json")["stages"]["search"]["searcher.gradient_clip"] == "inf"
+    run(tmp_path, "stage=prune+search", "searcher.gradient_clip=inf", "ckpt=last")
+
+
+def test_what_was_half_written_is_taken_away(copy, whole):
+    for path in (copy / ".status.json.1-2.tmp", copy / "checkpoints" / ".search.ckpt.1-2.tmp"):
+        path.write_text("half")
+    run(copy, "ckpt=last")
+    assert contents(copy).keys() == contents(whole.path).keys()
 
 
 def test_a_mask_that_would_take_the_place_of_one_that_was_made(whole, tmp_path):
@@ -263,3 +317,13 @@ def test_an_error_of_the_system_names_a_file(tmp_path, monkeypatch):
     with pytest.raises(FileError, match=f"cannot write {tmp_path}: No space left on device"):
         run(tmp_path)
     assert read_status(tmp_path)["error"] == f"halfnas: cannot write {tmp_path}: No space left on device"
+
+
+def test_an_error_of_the_system_elsewhere_is_left_as_it_is(tmp_path, monkeypatch):
+    def refused(*args, **kwargs):
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr("halfnas.stages.prune.publish_mask", refused)
+    with pytest.raises(ConnectionRefusedError):
+        run(tmp_path)
+    assert "Connection refused" in read_status(tmp_path)["error"]

@@ -6,7 +6,7 @@ import pytest
 
 from halfnas.reporting.report import make_report
 from halfnas.runs.files import write_json
-from halfnas.runs.folder import append_history
+from halfnas.runs.history import append_history
 from halfnas.spaces import Mask, find_genotype, load_space
 
 

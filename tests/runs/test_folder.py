@@ -7,8 +7,10 @@ import os
 
 import pytest
 
-from halfnas.runs.folder import RunFolder, append_history, mark_failed, read_history, read_metrics, read_status
+from halfnas.runs.folder import RunFolder, read_metrics
+from halfnas.runs.history import append_history, read_history
 from halfnas.runs.made_with import read_made_with
+from halfnas.runs.status import mark_failed, read_status
 
 
 def test_status_follows_the_run(tmp_path):
