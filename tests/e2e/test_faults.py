@@ -19,6 +19,7 @@ ENDLESS = (
     "dataset.max_train_images=40", "searcher.batch_size=4", "space.init_channels=4", "trainer=cpu",
     "~callbacks.progress",
 )  # fmt: skip
+LONG = [each.replace("5000", "150") for each in ENDLESS]
 PRUNE = ("stage=prune", "pruner=random", "logger=none")
 
 
@@ -183,17 +184,48 @@ def test_the_job_of_a_sweep_that_was_running_goes_on(tmp_path, started, python):
     assert len(list((tmp_path / "sweep").glob("*/status.json"))) == 2
 
 
-def test_two_sweeps_in_one_folder_run_every_job_once(tmp_path, started):
-    """What one is at, the other leaves to it; and what it has done, too."""
-    settings = [each.replace("5000", "20") for each in ENDLESS]
-    both = [started(tmp_path, "-m", *settings, "seed=0,1", "hydra.sweep.dir=sweep") for _ in range(2)]
+@pytest.mark.parametrize("settings", [("-m", *PRUNE, "seed=0,1,2,3"), ("-m", *LONG, "seed=0,1")])
+def test_two_sweeps_in_one_folder_run_every_job_once(tmp_path, started, settings):
+    """What one is at, the other leaves to it or waits for; and what it has done, it takes as it is."""
+    both = [started(tmp_path, *settings, "hydra.sweep.dir=sweep") for _ in range(2)]
     ended = [process.communicate(timeout=300) for process in both]
-    folder = tmp_path / "sweep"
-    for seed in (0, 1):
-        rows = (folder / f"seed-{seed}" / "history.csv").read_text(encoding="utf-8").splitlines()
-        assert len(rows) == 21
-        assert status(folder / f"seed-{seed}")["state"] == "done"
-    # The one that came second has said so of the first job at least, and one of them has seen every job done.
-    assert sum("is in use: process" in out + error for out, error in ended) >= 1
-    assert min(process.returncode for process in both) in (0, 1)
-    assert all("Traceback" not in out + error for out, error in ended)
+    said = "".join(out + error for out, error in ended)
+    jobs = [path.parent for path in (tmp_path / "sweep").glob("*/status.json")]
+    assert len(jobs) == len(settings[-1].split(","))
+    for job in jobs:
+        assert status(job)["state"] == "done"
+        assert said.count(f"Files: {job}\n") == 1  # what a run says in its end
+    assert "Traceback" not in said
+    assert {process.returncode for process in both} <= {
+        0,
+        1,
+    }  # 1: a job was left to the other, which was at it for long
+
+
+def test_a_signal_to_the_job_of_a_sweep_ends_it(tmp_path, started):
+    process = started(tmp_path, "-m", *ENDLESS, "seed=0,1", "hydra.sweep.dir=sweep")
+    wait_until(lambda: any((tmp_path / "sweep").glob("*/history.csv")))
+    [lock] = (tmp_path / "sweep").glob("*/.lock")
+    os.kill(int(lock.read_text().split()[0]), signal.SIGHUP)
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert "Failed: seed=0: interrupted" in out
+
+
+def test_what_is_refused_touches_nothing(tmp_path, python):
+    """Neither the settings of the run whose results are there, which reports read."""
+    command = [TRAIN, *PRUNE, "hydra.run.dir=run"]
+    assert python(tmp_path, *command).returncode == 0
+
+    def contents():
+        return {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+    before = contents()
+    assert any(path.name == "overrides.yaml" for path in before)
+    for wrong in ("ratio=0.25", "ratio=7"):
+        done = python(tmp_path, *command, wrong, "ckpt=last")
+        assert done.returncode == 1
+        assert len(lines(done.stdout + done.stderr)) == 2
+        assert contents() == before
+    assert python(tmp_path, *command, "ratio=0.25", "overwrite=true").returncode == 0
+    assert "ratio=0.25" in (tmp_path / "run" / ".hydra" / "overrides.yaml").read_text(encoding="utf-8")
