@@ -184,7 +184,13 @@ def test_the_job_of_a_sweep_that_was_running_goes_on(tmp_path, started, python):
     assert len(list((tmp_path / "sweep").glob("*/status.json"))) == 2
 
 
-@pytest.mark.parametrize("settings", [("-m", *PRUNE, "seed=0,1,2,3"), ("-m", *LONG, "seed=0,1")])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(("-m", *PRUNE, "seed=0,1,2,3"), id="short"),
+        pytest.param(("-m", *LONG, "seed=0,1"), id="long", marks=pytest.mark.slow),
+    ],
+)
 def test_two_sweeps_in_one_folder_run_every_job_once(tmp_path, started, settings):
     """What one is at, the other leaves to it or waits for; and what it has done, it takes as it is."""
     both = [started(tmp_path, *settings, "hydra.sweep.dir=sweep") for _ in range(2)]
@@ -196,10 +202,7 @@ def test_two_sweeps_in_one_folder_run_every_job_once(tmp_path, started, settings
         assert status(job)["state"] == "done"
         assert said.count(f"Files: {job}\n") == 1  # what a run says in its end
     assert "Traceback" not in said
-    assert {process.returncode for process in both} <= {
-        0,
-        1,
-    }  # 1: a job was left to the other, which was at it for long
+    assert {process.returncode for process in both} <= {0, 1}  # 1: a job was left to the other, long at it
 
 
 def test_a_signal_to_the_job_of_a_sweep_ends_it(tmp_path, started):
