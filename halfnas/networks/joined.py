@@ -104,6 +104,11 @@ def over_processes(x: Tensor, processes: int) -> Tensor:
     return x
 
 
+def mean_over_processes(x: Tensor, processes: int) -> Tensor:
+    """The mean of the tensors of so many processes; without gradient."""
+    return over_processes(x, processes) / processes if processes > 1 else x
+
+
 def joined_moments(x: Tensor, processes: int) -> tuple[Tensor, Tensor]:
     """Mean and variance (divided by the number of positions) of the channels of x [B, C, ...] in all processes."""
     variance, mean = torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), _axes(x), correction=0)

@@ -10,6 +10,7 @@ import torch
 import halfnas
 from halfnas.callbacks import MemoryMonitor, StepTimer
 from halfnas.memory import MIB, peak_live_memory, peak_memory, reset_peak_memory
+from halfnas.runs.checkpoints import Header
 from halfnas.stages.run import fit
 from halfnas.training import capture
 from halfnas.training.rehearsal import rehearsal
@@ -79,13 +80,15 @@ def test_peak_of_live_memory(context):
 
 def test_the_start_of_a_stage(context):
     """Before Lightning has touched the device."""
-    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=CUDA), callback_metrics={}, fits=0)
+    strategy = SimpleNamespace(root_device=CUDA)
+    trainer = SimpleNamespace(strategy=strategy, callback_metrics={}, checkpoint_callbacks=[], fits=0)
 
     def count(*_, **__):
         trainer.fits += 1
 
     trainer.fit = count
-    fit(SimpleNamespace(name="search", tests=False, module=None, data=None), trainer)
+    stage = SimpleNamespace(name="search", tests=False, module=None, data=None)
+    fit(stage, trainer, Header("search", {}), None)
     assert trainer.fits == 1
     assert "reset_peak_memory_stats" in context.calls
 

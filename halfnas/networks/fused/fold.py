@@ -34,7 +34,7 @@ from torch import Tensor
 
 from halfnas.networks.fused.batch_norms import EPS, Moments, accurate, count_positions
 from halfnas.networks.fused.precision import full_precision
-from halfnas.networks.joined import over_processes
+from halfnas.networks.joined import mean_over_processes, over_processes
 
 
 class Fold(NamedTuple):
@@ -63,7 +63,7 @@ def fold_(features: Tensor, linear: Tensor, identity: Tensor, processes: int = 1
     positions = count_positions(features) * processes
     linear = linear.to(accurate(features.dtype))
     identity = identity.to(linear.dtype)
-    mean = over_processes(features.mean(dim=(0, 2, 3), dtype=linear.dtype), processes) / processes
+    mean = mean_over_processes(features.mean(dim=(0, 2, 3), dtype=linear.dtype), processes)
     features.sub_(mean[:, None, None])  # products less the product of means would cancel
     with full_precision():
         crossed = over_processes(_crossed(features.to(linear.dtype), linear), processes)
