@@ -30,18 +30,20 @@ PATIENCE = 20.0
 _server_environment: dict[str, str] | None = None
 
 
-def run_here(container: dict[str, Any], path: str, overrides: list[str], notes: dict[str, str]) -> float | None:
+def run_here(
+    container: dict[str, Any], path: str, overrides: list[str], notes: dict[str, str], of_sweep: bool
+) -> float | None:
     """Run a job in this process, see `halfnas.jobs.job.run_job`."""
     from halfnas.jobs.job import run_job  # torch is imported here, not by the parent of a sweep
 
-    return run_job(OmegaConf.create(container), path, overrides, notes)
+    return run_job(OmegaConf.create(container), path, overrides, notes, of_sweep)
 
 
 def run_in_child(job: tuple[Any, ...], logging_settings: Any, argv: list[str]) -> float | None:
     """Run a job in a process of its own; what it raises is raised here, or a JobError where its process has shown it.
 
     Args:
-        job: settings as plain containers, path, overrides and notes, see `halfnas.jobs.job.run_job`.
+        job: the arguments of `run_here`.
         logging_settings: Hydra's, for the logging of the child.
         argv: the command line of the job alone, with which Lightning starts further processes.
     """

@@ -42,7 +42,11 @@ LAST_WORDS = 10.0
 
 
 def run_job(
-    cfg: DictConfig, path: str | Path, overrides: Sequence[str] = (), notes: Mapping[str, str] | None = None
+    cfg: DictConfig,
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    notes: Mapping[str, str] | None = None,
+    of_sweep: bool = False,
 ) -> float | None:
     """Run the stages that the settings ask for and leave their files in `path`.
 
@@ -51,6 +55,7 @@ def run_job(
         path: the folder of the run.
         overrides: the settings that the user has typed, which also tell the job from others of a sweep.
         notes: settings as files, to be written once it is clear that the run takes the folder over.
+        of_sweep: whether it is left as it is where it has been done by now.
 
     Returns:
         What is optimised, None where no stage measured it.
@@ -69,7 +74,7 @@ def run_job(
     folder = RunFolder(path, job)
     folder.open()
     with locked(folder.path, wait=LAST_WORDS) as waited:
-        if waited and is_done(folder.path, job):  # by the process that was waited for
+        if (waited or of_sweep) and is_done(folder.path, job):  # by a process that began it before this one
             log.info("done before: %s", folder.path)
             return Objective.of(cfg).value(read_metrics(folder.path))
         folder.sweep_out()

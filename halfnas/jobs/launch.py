@@ -38,7 +38,7 @@ def launch(cfg: DictConfig) -> float | None:
     if not (path / SETTINGS).exists():  # else they are those of what is there, until that is taken over
         for name, text in notes.items():
             write_text(path / SETTINGS / name, text)
-    job = (container, str(path), overrides, notes)
+    job = (container, str(path), overrides, notes, hydra.mode == RunMode.MULTIRUN)
     if hydra.mode != RunMode.MULTIRUN:
         return run_here(*job)
     logging_settings = OmegaConf.to_container(hydra.job_logging, resolve=True)

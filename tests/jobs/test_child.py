@@ -35,7 +35,7 @@ from halfnas.jobs import signals
 children.PATIENCE, signals.ONE_SIGNAL = 1.0, 0.1
 
 
-def run(container, path, overrides, notes):
+def run(container, path):
     what = container["do"]
     if what == "pid":
         return float(os.getpid())
@@ -91,9 +91,7 @@ def in_child(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     fake = importlib.import_module("halfnas_fake_child")
     monkeypatch.setattr(child, "_child", fake.child)
-    yield lambda what, **more: child.run_in_child(
-        ({"do": what, **more}, str(tmp_path / "job"), [], {}), QUIET, ["train.py"]
-    )
+    yield lambda what, **more: child.run_in_child(({"do": what, **more}, str(tmp_path / "job")), QUIET, ["train.py"])
     sys.modules.pop("halfnas_fake_child")
     assert multiprocessing.active_children() == []
 
@@ -169,7 +167,7 @@ import halfnas_fake_child
 
 if __name__ == "__main__":
     child._child = halfnas_fake_child.child
-    child.run_in_child(({"do": "wait"}, sys.argv[1], [], {}), {"version": 1, "root": {"level": "ERROR"}}, [])
+    child.run_in_child(({"do": "wait"}, sys.argv[1]), {"version": 1, "root": {"level": "ERROR"}}, [])
 """
 
 

@@ -220,7 +220,7 @@ def test_the_time_of_a_search_is_that_of_its_own_pruning(tmp_path):
     assert "total/search_seconds" in run(tmp_path, "stage=search", "pruner=none").metrics
     evaluated = run(tmp_path, "stage=evaluate", f"genotype={tmp_path / 'genotype.json'}")
     assert "total/search_seconds" in evaluated.metrics
-    searched = run(tmp_path, "stage=search", f"mask={tmp_path / 'mask.json'}")
+    searched = run(tmp_path, "stage=search", f"mask={tmp_path / 'mask.json'}", "overwrite=true")
     assert "total/search_seconds" not in searched.metrics
 
 

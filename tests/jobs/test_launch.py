@@ -85,7 +85,8 @@ def launched(monkeypatch, tmp_path, mode, **changes):
     number = launch.launch(settings(**changes))
     if not went:
         return None, number
-    [(where, (container, path, overrides, notes))] = went
+    [(where, (container, path, overrides, notes, of_sweep))] = went
+    assert of_sweep == (where == "child")
     assert notes == {"overrides.yaml": "- seed=3"}
     assert (tmp_path / ".hydra" / "overrides.yaml").read_text() == "- seed=3"
     assert type(container) is dict  # plain containers cross processes

@@ -10,6 +10,7 @@ from halfnas import Genotype, Mask, load_space
 from halfnas.config.plan import make_plan
 from halfnas.jobs.job import _name
 from halfnas.spaces import find_genotype
+from halfnas.stages.progress import Progress
 from halfnas.stages.stage import Origin
 
 MASK = Mask.random(load_space("darts"), ratio=0.25, seed=2)
@@ -25,7 +26,7 @@ def named(compose_settings, tmp_path):
         chosen = {"dataset": "digits", "space": "darts", "searcher": "beta_pcdarts"}
         with open_dict(cfg):
             cfg.logger = {"wandb": {"project": "halfnas", "tags": ["mine"], "columns": chosen}}
-        _name(cfg, plan)
+        _name(cfg, plan, Progress())
         return cfg
 
     return name
