@@ -36,9 +36,15 @@ def cudnn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @pytest.fixture(autouse=True)
-def sigint() -> None:
-    """Ctrl-C works, here and in what a test starts: shells ignore it in the background, Lightning once interrupted."""
+def signals() -> None:
+    """What ends a program does so here and in what a test starts.
+
+    Shells ignore Ctrl-C in the background, as Lightning does once interrupted, and nohup ignores SIGHUP.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
