@@ -64,3 +64,15 @@ def compose_settings() -> Callable[..., DictConfig]:
 def settings(compose_settings: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., DictConfig]:
     """settings(*overrides): the same in a folder of the test's own."""
     return lambda *overrides: compose_settings(tmp_path, *overrides)
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Callable[[str], Path]:
+    """config_file(text): a config.yaml with it."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write

@@ -7,27 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+import tiny_run
+from tiny_run import wait_until
+
 TRAIN = Path(__file__).parents[2] / "train.py"
-#: A search that goes on until somebody stops it.
-ENDLESS = (
-    "stage=search", "pruner=none", "ratio=1", "searcher.epochs=5000", "searcher.warmup_epochs=0", "logger=none",
-    "dataset.max_train_images=40", "searcher.batch_size=4", "space.init_channels=4", "trainer=cpu",
-    "~callbacks.progress",
-)  # fmt: skip
+ENDLESS = (*tiny_run.ENDLESS, "~callbacks.progress")
 LONG = [each.replace("5000", "150") for each in ENDLESS]
 PRUNE = ("stage=prune", "pruner=random", "logger=none")
-
-
-def wait_until(happened, seconds=120):
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it does not happen"
-        time.sleep(0.05)
 
 
 def status(run):

@@ -6,24 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from halfnas.spaces.published import find_genotype
-from tiny_run import TINY
+from tiny_run import ENDLESS, TINY, wait_until
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 QUICK = ("stage=prune", "pruner=random", "logger=none")
 #: MiB, between a tiny search of one candidate an edge and one of all
 BUDGET = 4.6
-#: a search that goes on until somebody stops it
-ENDLESS = (
-    "stage=search", "pruner=none", "ratio=1", "searcher.epochs=5000", "searcher.warmup_epochs=0", "logger=none",
-    "dataset.max_train_images=40", "searcher.batch_size=4", "space.init_channels=4", "trainer=cpu",
-)  # fmt: skip
 
 
 def states(sweep):
@@ -34,11 +28,18 @@ def read(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def wait_until(happened, seconds=120):
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it does not happen"
-        time.sleep(0.1)
+def killed_in_its_second_job(folder, environment, command):
+    """Kill a sweep of two jobs, and wait for the job; returns the one that was done, and when."""
+    sweep = folder / "sweep"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, *command], cwd=folder, env=environment, **quiet) as process:
+        try:
+            wait_until(lambda: len(list(sweep.glob("*/history.csv"))) == 2)
+        finally:
+            process.kill()
+    wait_until(lambda: sorted(states(sweep).values()) == ["done", "failed"])
+    [first] = [name for name, state in states(sweep).items() if state == "done"]
+    return first, (sweep / first / "metrics.json").stat().st_mtime_ns
 
 
 def test_a_sweep_is_taken_up_where_it_was_left(tmp_path, python):
@@ -72,15 +73,7 @@ def test_a_sweep_that_is_killed_goes_on(tmp_path, environment, python):
     settings = [each.replace("5000", "12") for each in ENDLESS]
     command = [str(TRAIN), "-m", *settings, "seed=0,1", "hydra.sweep.dir=sweep"]
     sweep = tmp_path / "sweep"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([sys.executable, *command], cwd=tmp_path, env=environment, **quiet) as process:
-        try:
-            wait_until(lambda: len(list(sweep.glob("*/history.csv"))) == 2)
-        finally:
-            process.kill()
-    wait_until(lambda: sorted(states(sweep).values()) == ["done", "failed"])
-    [first] = [name for name, state in states(sweep).items() if state == "done"]
-    before = (sweep / first / "metrics.json").stat().st_mtime_ns
+    first, before = killed_in_its_second_job(tmp_path, environment, command)
 
     done = python(tmp_path, *command)
     assert done.returncode == 0, done.stderr
@@ -198,15 +191,7 @@ def test_optuna_goes_on_where_it_was_killed(tmp_path, environment, python):
     command = [str(TRAIN), "-m", "hparams_search=optuna", *settings, "ratio=choice(1)", "hydra.sweep.dir=sweep"]
     trials = ["optimized_budget=null", "hydra.sweeper.n_trials=3"]
     sweep = tmp_path / "sweep"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([sys.executable, *command, *trials], cwd=tmp_path, env=environment, **quiet) as process:
-        try:
-            wait_until(lambda: len(list(sweep.glob("*/history.csv"))) == 2)
-        finally:
-            process.kill()
-    wait_until(lambda: sorted(states(sweep).values()) == ["done", "failed"])
-    [first] = [name for name, state in states(sweep).items() if state == "done"]
-    before = (sweep / first / "metrics.json").stat().st_mtime_ns
+    first, before = killed_in_its_second_job(tmp_path, environment, [*command, *trials])
 
     done = python(tmp_path, *command, *trials)
     assert done.returncode == 0, done.stderr

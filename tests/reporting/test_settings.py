@@ -6,23 +6,11 @@ from halfnas.reporting.settings import flat_yaml
 from halfnas.runs.yaml_files import MAX_INDICATORS
 
 
-@pytest.fixture
-def file(tmp_path):
-    """file(text): a file with it."""
-
-    def write(text):
-        path = tmp_path / "config.yaml"
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
-
-
-def test_settings_are_flat(file, tmp_path):
+def test_settings_are_flat(config_file, tmp_path):
     text = "a: 1\nb: {c: x, d: {e: [1, 2], f: null}}\n5: true\ng: {}\n"
-    assert flat_yaml(file(text)) == {"a": 1, "b.c": "x", "b.d.e": "[1, 2]", "b.d.f": None, "5": True}
+    assert flat_yaml(config_file(text)) == {"a": 1, "b.c": "x", "b.d.e": "[1, 2]", "b.d.f": None, "5": True}
     assert flat_yaml(tmp_path / "absent.yaml") == {}
-    assert flat_yaml(file("- a\n")) == {}
+    assert flat_yaml(config_file("- a\n")) == {}
 
 
 @pytest.mark.parametrize(
@@ -39,17 +27,17 @@ def test_settings_are_flat(file, tmp_path):
     ],
     ids=range(8),
 )
-def test_what_cannot_be_compared_is_text(file, text, value):
-    assert flat_yaml(file(f"a: {text}")) == {"a": value}
+def test_what_cannot_be_compared_is_text(config_file, text, value):
+    assert flat_yaml(config_file(f"a: {text}")) == {"a": value}
 
 
-def test_as_deep_as_is_read(file):
+def test_as_deep_as_is_read(config_file):
     half = MAX_INDICATORS // 2
     with pytest.raises(ValueError, match=r"config\.yaml: cannot be read \(nested too deep, or too long\)"):
-        flat_yaml(file("a: " + "{a: " * (half - 2) + "1" + "}" * (half - 2)))
+        flat_yaml(config_file("a: " + "{a: " * (half - 2) + "1" + "}" * (half - 2)))
 
 
 @pytest.mark.parametrize("text", ["&a {a: *a}", "a: &a [1]\nb: [*a, *a]", "a: &a {b: 1}\nc: *a", "a: &a [*a]"])
-def test_parts_that_are_in_two_places(file, text):
+def test_parts_that_are_in_two_places(config_file, text):
     with pytest.raises(ValueError, match=r"config\.yaml: cannot be read \(a part of it is in two places\)"):
-        flat_yaml(file(text))
+        flat_yaml(config_file(text))

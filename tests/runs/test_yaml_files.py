@@ -5,21 +5,9 @@ import pytest
 from halfnas.runs.yaml_files import load_yaml
 
 
-@pytest.fixture
-def file(tmp_path):
-    """file(text): a file with it."""
-
-    def write(text):
-        path = tmp_path / "config.yaml"
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
-
-
 @pytest.mark.parametrize(("text", "content"), [("a: 1", {"a": 1}), ("- x\n- y", ["x", "y"]), ("", None)])
-def test_what_stands_there(file, text, content):
-    assert load_yaml(file(text)) == content
+def test_what_stands_there(config_file, text, content):
+    assert load_yaml(config_file(text)) == content
 
 
 @pytest.mark.parametrize(
@@ -27,10 +15,10 @@ def test_what_stands_there(file, text, content):
     ["[" * 10**6, "- " * 10**5, "a: " + "[" * 50_000 + "]" * 50_000, "? " * 20_000, "{a: " * 20_000],
     ids=range(5),
 )
-def test_what_would_end_the_process(file, text):
+def test_what_would_end_the_process(config_file, text):
     """libyaml calls itself for every level, until there is no stack left."""
     with pytest.raises(ValueError, match=r"config\.yaml: cannot be read \(no file of settings is so long, or nested"):
-        load_yaml(file(text))
+        load_yaml(config_file(text))
 
 
 @pytest.mark.parametrize(
@@ -47,9 +35,9 @@ def test_what_would_end_the_process(file, text):
     ],
     ids=range(8),
 )
-def test_values_that_are_none(file, text):
+def test_values_that_are_none(config_file, text):
     with pytest.raises(ValueError, match=r"config\.yaml: cannot be read \(.*\)$") as caught:
-        load_yaml(file(f"a: {text}"))
+        load_yaml(config_file(f"a: {text}"))
     assert str(caught.value).isprintable()
 
 
